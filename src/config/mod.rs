@@ -1,0 +1,192 @@
+//! The configuration in force: checked, complete and immutable.
+//!
+//! `file` holds what an operator wrote, `resolve` turns it into [`Config`]; only the latter is
+//! passed around. Every default stands at the field that it fills.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Everything that the proxy was told, after all checks.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// General settings, and those of every request.
+    pub server: Server,
+    /// Listeners for plain HTTP.
+    pub http: Http,
+    /// Listeners for HTTPS: parsed and checked, not served yet.
+    pub https: Vec<HttpsBind>,
+    /// Where routes come from.
+    pub driver: Driver,
+    /// The user and group to become after the sockets are bound; `None` when not started as root.
+    pub identity: Option<Identity>,
+}
+
+/// General settings, and those of every request.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Log at level debug.
+    pub debug: bool,
+    /// Worker processes, at least 1. Default: one for each core.
+    pub workers: usize,
+    /// Connections to one backend, per worker, at least 1. Default 100.
+    pub max_sockets: usize,
+    /// The limits of waiting.
+    pub timeouts: Timeouts,
+    /// How long a final stop waits for what is in flight. Default 30 s.
+    pub graceful_wait: Duration,
+    /// How long a draining worker keeps an idle connection for one more request. Default 5 s.
+    pub drain_idle: Duration,
+    /// How long a backend stays dead after a mark. Default 30 s.
+    pub dead_backend_ttl: Duration,
+    /// Attempts after the first. Default 3.
+    pub retry_on_error: u32,
+    /// Where access-log lines go.
+    pub access_log: AccessLog,
+    /// Keep connections to backends for further requests. Default true (the original: false, for
+    /// want of a reliable pool).
+    pub http_keep_alive: bool,
+    /// While an active checker is at work, status 500 marks a backend dead, too. Default true.
+    pub dead_backend_on_500: bool,
+    /// Error pages; `None`: those built in.
+    pub static_dir: Option<PathBuf>,
+    /// Keep lookups in each worker; `None`: ask for every request.
+    pub lru_cache: Option<LruCache>,
+}
+
+/// The limits of waiting; `None` is no limit. `tcpTimeout` is the default of all but the tunnel's.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// From the first byte of a request head to its last.
+    pub request_head: Option<Duration>,
+    /// Between two requests on a kept connection, and before the first.
+    pub keep_alive: Option<Duration>,
+    /// Name resolution, TCP connect and TLS handshake of one attempt, waiting for a free
+    /// connection included.
+    pub connect: Option<Duration>,
+    /// From the request being sent to the first byte of the response head.
+    pub first_byte: Option<Duration>,
+    /// Between two moves of a body, in either direction.
+    pub idle_body: Option<Duration>,
+    /// Silence in a tunnel. Default: no limit, as the original.
+    pub tunnel: Option<Duration>,
+}
+
+/// Where access-log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Appended to this file, which is reopened on SIGUSR1.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+    /// Nowhere.
+    Off,
+}
+
+/// `server.lruCache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LruCache {
+    /// Hosts kept, at most.
+    pub size: usize,
+    /// Age at which a lookup is repeated, whatever was served from it.
+    pub ttl: Duration,
+}
+
+/// Listeners for plain HTTP.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Addresses to listen on; port 0 lets the system choose. Default 127.0.0.1:80.
+    pub bind: Vec<SocketAddr>,
+    /// Peers whose forwarded headers are believed and whose `X-Debug` is answered.
+    /// Default: loopback and private ranges.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// One HTTPS listener with its certificate files.
+#[derive(Clone, Debug)]
+pub struct HttpsBind {
+    /// Address to listen on.
+    pub address: SocketAddr,
+    /// PEM file of the private key.
+    pub key: PathBuf,
+    /// Passphrase of the key file.
+    pub passphrase: Option<Secret>,
+    /// PEM file of the certificate chain.
+    pub cert: PathBuf,
+    /// Further CA certificates to send.
+    pub ca: Vec<PathBuf>,
+}
+
+/// Where routes come from.
+#[derive(Clone, Debug)]
+pub enum Driver {
+    /// Redis, with the keys of the original.
+    Redis(RedisDriver),
+    /// A JSON file that maps hosts to backends, reread when it changes.
+    File(PathBuf),
+    /// The table given by `--route`: host and the elements of its list (backends only).
+    Routes(Vec<(String, Vec<String>)>),
+}
+
+/// One Redis to read from, and perhaps another for writes.
+#[derive(Clone, Debug)]
+pub struct RedisDriver {
+    /// Frontends and dead sets are read here.
+    pub read: RedisServer,
+    /// Dead marks are written here; `None`: where they are read.
+    pub write: Option<RedisServer>,
+    /// Stands before `frontend:` and `dead:` keys, not before the channel nor `hchecker_ping`.
+    pub prefix: String,
+}
+
+/// The address of a Redis and how to log in.
+#[derive(Clone, Debug)]
+pub struct RedisServer {
+    /// Where it listens.
+    pub address: RedisAddress,
+    /// ACL user.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Number of the database.
+    pub database: i64,
+}
+
+/// Where a Redis listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisAddress {
+    /// `redis:`, or `rediss:` with `tls`.
+    Tcp {
+        /// Name or address, without brackets.
+        host: String,
+        /// Port, default 6379.
+        port: u16,
+        /// Speak TLS.
+        tls: bool,
+    },
+    /// `unix:` or `redis+unix:`.
+    Unix(PathBuf),
+}
+
+/// The user and group to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name for messages and for the supplementary groups.
+    pub user: String,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// A text that no message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("********")
+    }
+}

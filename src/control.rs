@@ -1,0 +1,1 @@
+//! The channel between master and worker: messages and descriptors.

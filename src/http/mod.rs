@@ -1,0 +1,1 @@
+//! Speaking HTTP on one downstream connection, with timeouts and drain.

@@ -1,0 +1,1 @@
+//! Sockets: bind, accept within limits, say who came.

@@ -1,0 +1,1 @@
+//! Keeping workers alive and passing on the operator's signals.

@@ -1,0 +1,1 @@
+//! The proxy's own answers: error pages, `__ping__`, `X-Debug`.

@@ -1,0 +1,1 @@
+//! Moving bytes and reporting the end exactly once.

@@ -1,0 +1,1 @@
+//! The thread that appends to the file: whole lines, counted losses.

@@ -1,0 +1,1 @@
+//! A usable connection to a backend, new or reused, within limits.

@@ -1,0 +1,1 @@
+//! One serving process: runtime, wiring, drain, exit status.
