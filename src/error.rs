@@ -46,6 +46,8 @@ pub(crate) enum End {
     ConnectionTerminated,
     /// The backend kept silent for longer than the limit.
     ReadTimeout,
+    /// A tunnel in which nothing moved for longer than its limit.
+    TunnelIdle,
     /// The backend's answer is not HTTP.
     HttpProtocolError,
     /// The worker had to end before the exchange did.
@@ -78,6 +80,7 @@ impl End {
             Self::TlsProtocolError => "tls_protocol_error",
             Self::ConnectionTerminated => "connection_terminated",
             Self::ReadTimeout => "connection_read_timeout",
+            Self::TunnelIdle => "tunnel_idle",
             Self::HttpProtocolError => "http_protocol_error",
             Self::Shutdown => "shutdown",
             Self::InternalError => "proxy_internal_error",

@@ -1,1 +1,110 @@
 //! Speaking HTTP on one downstream connection, with timeouts and drain.
+//!
+//! hyper speaks the protocol; `io` lies below it and keeps the time. When hyper is done, the
+//! connection goes on as a tunnel, is closed with care, or is just over.
+
+mod close;
+mod io;
+mod scan;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+
+use self::io::{ClientIo, ClientLimits};
+use crate::drain::DrainWatch;
+use crate::error::End;
+use crate::listener::Downstream;
+use crate::proxy::{Downlink, Phase, Proxy, Switch};
+use crate::relay::tunnel;
+use crate::scoreboard::{Counter, Gauge};
+
+/// Bytes of a request head, at most: about what the original takes.
+const HEAD_BYTES: usize = 80 * 1024;
+
+/// Serves one connection until it is over. Holds the drain until then.
+pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: DrainWatch) {
+    let is_trusted = proxy.is_trusted(downstream.peer.ip());
+    let link = Downlink::new(downstream, is_trusted, drain);
+    let server = &proxy.config().server;
+    let limits = Rc::new(ClientLimits::new(&server.timeouts, server.drain_idle));
+    let io = ClientIo::new(Rc::clone(&link), limits);
+    let refusal = io.refusal();
+    let service = service_fn(|request| Rc::clone(&proxy).handle(request, Rc::clone(&link)));
+    let mut connection = http1::Builder::new()
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_header_size(HEAD_BYTES)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(io, service);
+    let result = {
+        let mut drain_begun = pin!(link.drain_begun());
+        let mut has_begun = false;
+        poll_fn(|cx| {
+            // Polled for its wake-up alone: an idle connection must learn its new limit.
+            if !has_begun && drain_begun.as_mut().poll(cx).is_ready() {
+                has_begun = true;
+                link.restart_idle();
+            }
+            connection.poll_without_shutdown(cx)
+        })
+        .await
+    };
+    link.abandon();
+    let status = refusal.borrow_mut().take();
+    record_refused(&proxy, &link, status, result.as_ref().err());
+    match link.take_switch() {
+        Some(switch) if result.is_ok() => {
+            let ahead = connection.into_parts().read_buf;
+            carry_tunnel(&proxy, &link, switch, ahead).await;
+        }
+        _ => {
+            drop(connection);
+            let is_broken = result.is_err() && status.is_none();
+            close::close(&link, is_broken).await;
+        }
+    }
+}
+
+/// Leaves a line for a head that never became a request, and counts a connection without a byte.
+fn record_refused(
+    proxy: &Rc<Proxy>,
+    link: &Rc<Downlink>,
+    status: Option<u16>,
+    error: Option<&hyper::Error>,
+) {
+    let (phase, _) = link.phase();
+    match (status, link.timed_out()) {
+        (Some(431), _) => proxy.record_refused(link, 431, End::HeadTooLarge),
+        (Some(status), _) => proxy.record_refused(link, status, End::BadRequest),
+        (None, Some(End::HeadTimeout)) => proxy.record_refused(link, 408, End::HeadTimeout),
+        (None, _) if phase == Phase::Head && error.is_some() => {
+            proxy.record_refused(link, 0, End::ClientGone);
+        }
+        (None, _) if link.read() == 0 => proxy.slot().add(Counter::SilentConnections, 1),
+        (None, _) => {}
+    }
+}
+
+/// Carries bytes both ways after a 101, and ends the exchange with it.
+async fn carry_tunnel(proxy: &Proxy, link: &Downlink, switch: Switch, ahead: Bytes) {
+    let Some(mut client) = link.take_stream() else {
+        return;
+    };
+    let mut switch = switch;
+    let slot = proxy.slot();
+    slot.add(Counter::Tunnels, 1);
+    let _open = Open::new(slot, Gauge::OpenTunnels);
+    let end = tunnel(
+        (&mut client, ahead),
+        (&mut switch.upstream, switch.ahead),
+        proxy.config().server.timeouts.tunnel,
+        &link.traffic,
+    )
+    .await;
+    switch.exchange.finish(Switch::end_of(end));
+}

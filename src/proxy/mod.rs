@@ -1,4 +1,331 @@
 //! Carrying one exchange through its phases, always to one answer and one record.
+//!
+//! [`Proxy::handle`] is the list of phases: check, route, attempt, answer. Every failure becomes
+//! an answer in one place (`refuse`), every answer carries its exchange to the end.
 
+mod attempt;
+mod downlink;
+mod exchange;
+mod head_wait;
 pub(crate) mod headers;
 pub(crate) mod reply;
+mod response;
+mod retry;
+mod switch;
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+
+use self::attempt::{Answer, Outgoing};
+pub(crate) use self::downlink::{Downlink, Phase};
+pub(crate) use self::exchange::Exchange;
+use self::exchange::Sinks;
+use self::headers::Forwarding;
+use self::reply::{DebugFacts, Pages};
+pub(crate) use self::response::ReplyBody;
+use self::response::Relay;
+use self::retry::RetryBudget;
+pub(crate) use self::switch::Switch;
+use crate::config::Config;
+use crate::error::End;
+use crate::relay::RequestBody;
+use crate::route::{Route, RouteError, Router};
+use crate::scoreboard::Slot;
+use crate::telemetry::AccessLog;
+use crate::upstream::Upstreams;
+use crate::vhost::Host;
+
+/// The scheme of plain listeners, in forwarded headers.
+const HTTP: &str = "http";
+
+/// Everything that exchanges of one worker share.
+pub(crate) struct Proxy {
+    config: Rc<Config>,
+    sinks: Rc<Sinks>,
+    router: Rc<Router>,
+    upstreams: Rc<Upstreams<RequestBody>>,
+    pages: Pages,
+    budget: RefCell<RetryBudget>,
+}
+
+/// Why an exchange gets an answer of our own.
+pub(crate) struct Refusal {
+    end: End,
+    reason: Option<&'static str>,
+}
+
+impl From<End> for Refusal {
+    fn from(end: End) -> Self {
+        Self { end, reason: None }
+    }
+}
+
+impl Proxy {
+    /// The proxy of this worker; starts the tasks of router and pool on the current runtime.
+    pub(crate) fn start(config: Rc<Config>, slot: Slot, access_log: Rc<AccessLog>) -> Rc<Self> {
+        Rc::new(Self {
+            router: Router::start(&config, slot),
+            upstreams: Upstreams::start(&config, slot),
+            pages: Pages::new(config.server.static_dir.clone()),
+            budget: RefCell::default(),
+            sinks: Rc::new(Sinks {
+                access_log,
+                slot,
+                is_ending: Cell::new(false),
+            }),
+            config,
+        })
+    }
+
+    /// The worker ends now: exchanges still in flight are recorded as cut by us.
+    pub(crate) fn end_now(&self) {
+        self.sinks.is_ending.set(true);
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The state shared by all that happens on a connection of this peer.
+    pub(crate) fn is_trusted(&self, peer: std::net::IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        let trusted = &self.config.http.trusted_proxies;
+        trusted.iter().any(|net| net.contains(&peer))
+    }
+
+    /// The counters of this worker.
+    pub(crate) fn slot(&self) -> Slot {
+        self.sinks.slot
+    }
+
+    /// Records a head that was refused before it became a request.
+    pub(crate) fn record_refused(&self, link: &Rc<Downlink>, status: u16, end: End) {
+        let (_, began) = link.phase();
+        Exchange::refused(&self.sinks, link, began, status).finish(end);
+    }
+
+    /// Carries one request to its answer.
+    pub(crate) async fn handle(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        link: Rc<Downlink>,
+    ) -> Result<Response<ReplyBody>, Infallible> {
+        let now = Instant::now();
+        let (head, body) = request.into_parts();
+        let is_ambiguous = link.begin(now, is_kept_by_client(&head));
+        if is_ping(&head) {
+            link.complete_unrecorded();
+            return Ok(reply::ping().map(ReplyBody::Full));
+        }
+        let client = headers::effective_client(&head.headers, link.peer_ip(), link.is_trusted);
+        let wants_debug = link.is_trusted && head.headers.contains_key("x-debug");
+        let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
+        let carried = match check(&head, is_ambiguous) {
+            Ok(host) => {
+                exchange.host = Some(host.clone());
+                self.carry(&mut exchange, host, head, body).await
+            }
+            Err(refusal) => {
+                link.close_after_response();
+                Err(refusal)
+            }
+        };
+        let mut response = match carried {
+            Ok(answer) => self.pass_on(exchange, answer, wants_debug),
+            Err(refusal) => self.refuse(exchange, &refusal, wants_debug),
+        };
+        if link.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            link.close_after_response();
+        }
+        Ok(response)
+    }
+
+    /// Routes the request and attempts it until a backend answers.
+    async fn carry(
+        &self,
+        exchange: &mut Exchange,
+        host: Host,
+        head: Parts,
+        body: Incoming,
+    ) -> Result<Answer, Refusal> {
+        let route = self.route(exchange, &host).await?;
+        let forwarding = Forwarding {
+            peer: exchange.link().peer_ip(),
+            is_trusted: exchange.link().is_trusted,
+            scheme: HTTP,
+            port: exchange.link().local.port(),
+        };
+        let mut outgoing = Outgoing::new(head, body, &forwarding);
+        if !self.config.server.http_keep_alive {
+            outgoing.close_after();
+        }
+        self.attempt_until_answered(exchange, &host, &route, &mut outgoing)
+            .await
+    }
+
+    async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
+        let began = Instant::now();
+        match self.router.resolve(host).await {
+            Ok(route) => {
+                exchange.route(&route, began.elapsed());
+                Ok(route)
+            }
+            Err(RouteError::NotFound) => Err(End::NoSuchHost.into()),
+            Err(RouteError::Unavailable { cause }) => {
+                tracing::debug!(host = host.as_str(), %cause, "no route");
+                Err(End::RedisUnavailable.into())
+            }
+        }
+    }
+
+    /// Turns a backend's answer into ours.
+    fn pass_on(
+        &self,
+        mut exchange: Box<Exchange>,
+        answer: Answer,
+        wants_debug: bool,
+    ) -> Response<ReplyBody> {
+        let (mut head, incoming) = answer.response.into_parts();
+        let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        headers::prepare_response(&mut head.headers, is_upgrade);
+        // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).
+        head.version = Version::HTTP_11;
+        exchange.status = head.status.as_u16();
+        if wants_debug {
+            add_debug(&mut head.headers, &exchange, None);
+        }
+        if is_upgrade {
+            return self.switch(exchange, answer.upstream, head);
+        }
+        if http_body::Body::is_end_stream(&incoming) {
+            if answer.upload.is_some_and(|upload| !upload.is_ended()) {
+                exchange.link().close_after_response();
+            }
+            answer.upstream.release();
+            let link = Rc::clone(exchange.link());
+            link.complete(exchange, End::Ok);
+            return Response::from_parts(head, ReplyBody::Empty);
+        }
+        let idle_limit = self.config.server.timeouts.idle_body;
+        let relay = Relay::new(
+            incoming,
+            answer.upstream,
+            answer.upload,
+            exchange,
+            idle_limit,
+        );
+        Response::from_parts(head, ReplyBody::Relay(relay))
+    }
+
+    /// Leaves both ends for the tunnel that begins when the 101 is out.
+    fn switch(
+        &self,
+        exchange: Box<Exchange>,
+        upstream: crate::upstream::Upstream<RequestBody>,
+        head: http::response::Parts,
+    ) -> Response<ReplyBody> {
+        let Some((upstream, ahead, place)) = upstream.into_tunnel() else {
+            let refusal = End::HttpProtocolError.into();
+            return self.refuse(exchange, &refusal, false);
+        };
+        let link = Rc::clone(exchange.link());
+        link.leave_switch(Switch {
+            upstream,
+            ahead,
+            _place: place,
+            exchange,
+        });
+        Response::from_parts(head, ReplyBody::Empty)
+    }
+
+    /// The one place where a failure becomes an answer.
+    fn refuse(
+        &self,
+        mut exchange: Box<Exchange>,
+        refusal: &Refusal,
+        wants_debug: bool,
+    ) -> Response<ReplyBody> {
+        let answer = reply::answer(refusal.end);
+        let reason = refusal.reason.unwrap_or(answer.reason);
+        let mut response = reply::refusal(answer.status, reason, &self.pages);
+        exchange.status = answer.status.as_u16();
+        if wants_debug {
+            add_debug(response.headers_mut(), &exchange, Some(reason));
+        }
+        let link = Rc::clone(exchange.link());
+        link.complete(exchange, refusal.end);
+        response.map(ReplyBody::Full)
+    }
+}
+
+/// Checks a head as far as it can be without a route; the host that it asks for.
+fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
+    let bad = |reason| Refusal {
+        end: End::BadRequest,
+        reason: Some(reason),
+    };
+    if is_ambiguous {
+        return Err(bad("both content-length and transfer-encoding"));
+    }
+    if head.method == Method::CONNECT {
+        return Err(bad("this is not a forward proxy"));
+    }
+    let host = headers::host_of(&head.uri, &head.headers)
+        .map_err(|_| bad("more than one host header"))?
+        .ok_or(End::NoHost)?;
+    Host::parse(&host).map_err(|_| bad("host is not a name"))
+}
+
+/// `Host: __ping__`, exactly so, whatever the method and path (Hipache's `lib/worker.js`).
+fn is_ping(head: &Parts) -> bool {
+    head.headers
+        .get(header::HOST)
+        .is_some_and(|host| host.as_bytes() == b"__ping__")
+        && head.uri.authority().is_none()
+}
+
+/// Whether the client wants to send further requests (RFC 9112 §9.3).
+fn is_kept_by_client(head: &Parts) -> bool {
+    let lists = |token: &str| {
+        head.headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|listed| listed.trim().eq_ignore_ascii_case(token))
+    };
+    match head.version {
+        Version::HTTP_10 => lists("keep-alive"),
+        _ => !lists("close"),
+    }
+}
+
+fn add_debug(headers: &mut http::HeaderMap, exchange: &Exchange, error: Option<&str>) {
+    let now = Instant::now();
+    let attempt = exchange.attempts.last();
+    reply::add_debug(
+        headers,
+        &DebugFacts {
+            backend_url: attempt.map(|attempt| &*attempt.backend.url),
+            backend_id: attempt.map(|attempt| attempt.id),
+            vhost: exchange
+                .routed
+                .as_ref()
+                .map(|routed| &*routed.frontend.vhost),
+            frontend_key: exchange.host(),
+            total: now.saturating_duration_since(exchange.began),
+            backend: attempt.map(|attempt| now.saturating_duration_since(attempt.began)),
+            error,
+        },
+    );
+}

@@ -1,1 +1,12 @@
 //! Moving bytes and reporting the end exactly once.
+//!
+//! [`Upload`] is the request's body on its way up, [`tunnel`] the byte pipe after a 101. The body on
+//! its way down carries the exchange itself and lives in `proxy::response`.
+
+mod deadline;
+mod tunnel;
+mod upload;
+
+pub(crate) use deadline::{Deadline, after, earlier};
+pub(crate) use tunnel::{TunnelEnd, TunnelTraffic, tunnel};
+pub(crate) use upload::{Interim, RequestBody, Upload};

@@ -1,0 +1,42 @@
+//! Closing a connection so that the last response arrives.
+//!
+//! A close while the client still sends resets the connection, and a reset may overtake the
+//! response (RFC 9112 §9.6). So the sending side is closed first, and what still comes is read and
+//! thrown away, for a while.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::proxy::Downlink;
+
+/// Silence after which a lingering connection is closed.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long a connection lingers in all.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// Bytes thrown away at a time.
+const WASTE_BYTES: usize = 16 * 1024;
+
+/// Closes what is left of a connection.
+pub(super) async fn close(link: &Downlink, is_broken: bool) {
+    let must_linger = !is_broken && link.must_linger();
+    let Some(stream) = link.take_stream() else {
+        return;
+    };
+    if must_linger {
+        // Whether it took too long or came to its end: the connection is closed all the same.
+        let _ = timeout(LINGER, linger(stream)).await;
+    }
+}
+
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut waste = vec![0; WASTE_BYTES];
+    while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut waste)).await {}
+}

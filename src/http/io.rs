@@ -1,0 +1,219 @@
+//! hyper's I/O on Tokio: counts what really moves, keeps the client's time limits, and tells when
+//! the last byte of a response was handed to the kernel.
+//!
+//! hyper's own header timer also runs over idle keep-alive time, so the limits of a silent client
+//! sit here, one for each phase of the connection.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::scan::HeadScan;
+use crate::config::Timeouts;
+use crate::error::End;
+use crate::proxy::{Downlink, Phase};
+use crate::relay::{Deadline, after};
+
+/// The downstream socket as hyper sees it.
+pub(super) struct ClientIo {
+    link: Rc<Downlink>,
+    limits: Rc<ClientLimits>,
+    silence: Deadline,
+    stall: Deadline,
+    stalled_since: Option<Instant>,
+    scan: HeadScan,
+    refusal: Rc<RefCell<Option<u16>>>,
+}
+
+/// The limits of a client's silence.
+#[derive(Debug)]
+pub(super) struct ClientLimits {
+    head: Option<Duration>,
+    keep_alive: Option<Duration>,
+    body: Option<Duration>,
+    drain_idle: Duration,
+}
+
+impl ClientLimits {
+    /// Those of the configuration.
+    pub(super) fn new(timeouts: &Timeouts, drain_idle: Duration) -> Self {
+        Self {
+            head: timeouts.request_head,
+            keep_alive: timeouts.keep_alive,
+            body: timeouts.idle_body,
+            drain_idle,
+        }
+    }
+}
+
+impl ClientIo {
+    /// The adapter of one connection.
+    pub(super) fn new(link: Rc<Downlink>, limits: Rc<ClientLimits>) -> Self {
+        Self {
+            link,
+            limits,
+            silence: Deadline::default(),
+            stall: Deadline::default(),
+            stalled_since: None,
+            scan: HeadScan::default(),
+            refusal: Rc::default(),
+        }
+    }
+
+    /// Where the status of hyper's own answer to a refused head will stand.
+    pub(super) fn refusal(&self) -> Rc<RefCell<Option<u16>>> {
+        Rc::clone(&self.refusal)
+    }
+
+    /// Ready when the client was silent for too long in this phase.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let (phase, began) = self.link.phase();
+        let (limit, end) = match phase {
+            Phase::Idle if self.link.is_draining() => {
+                let kept = self.limits.keep_alive.unwrap_or(self.limits.drain_idle);
+                (Some(kept.min(self.limits.drain_idle)), None)
+            }
+            Phase::Idle => (self.limits.keep_alive, None),
+            Phase::Head => (self.limits.head, Some(End::HeadTimeout)),
+            Phase::Busy => return Poll::Pending,
+        };
+        ready!(self.silence.poll(cx, after(began, limit)));
+        if let Some(end) = end {
+            self.link.on_timeout(end);
+            // hyper has not answered anything here; RFC 9110 §15.5.9.
+            self.link.send_interim(
+                cx,
+                b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            );
+        }
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Ready when the client took nothing for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let since = *self.stalled_since.get_or_insert_with(Instant::now);
+        ready!(self.stall.poll(cx, after(since, self.limits.body)));
+        self.link.on_timeout(End::ClientTimeout);
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
+    fn on_read(&mut self, count: usize, is_ambiguous: bool) {
+        self.link.on_read(count);
+        if self.link.phase().0 == Phase::Idle && count > 0 {
+            self.link.enter(Phase::Head, Instant::now());
+        }
+        if is_ambiguous {
+            self.link.flag_ambiguous_framing();
+        }
+    }
+
+    fn on_write(&mut self, bytes: &[u8]) {
+        // Nothing is written between two requests but hyper's own answer to a head it refuses.
+        if self.link.phase().0 != Phase::Busy {
+            let status = bytes.get(9..12).and_then(|s| std::str::from_utf8(s).ok());
+            let status = status.and_then(|status| status.parse().ok());
+            if bytes.starts_with(b"HTTP/1.") {
+                *self.refusal.borrow_mut() = status;
+            }
+        }
+    }
+
+    fn poll_write_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut tokio::net::TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let link = Rc::clone(&self.link);
+        let written = match link.poll_interim(cx) {
+            Poll::Ready(Ok(())) => link.with_stream(|stream| write(stream, cx)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        match written {
+            Poll::Ready(result) => {
+                self.stalled_since = None;
+                if let Ok(count) = result {
+                    link.on_written(count);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_stall(cx).map(Err),
+        }
+    }
+}
+
+impl hyper::rt::Read for ClientIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        cursor: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let phase = this.link.phase().0;
+        if phase == Phase::Idle {
+            this.scan.restart();
+        }
+        let scan = &mut this.scan;
+        let polled = this.link.with_stream(|stream| {
+            crate::sys::poll_read_into(stream, cx, cursor, |bytes| {
+                if phase != Phase::Busy {
+                    scan.feed(bytes);
+                }
+            })
+        });
+        match polled {
+            Poll::Ready(Ok(count)) => {
+                let is_ambiguous = phase != Phase::Busy && this.scan.is_ambiguous();
+                this.on_read(count, is_ambiguous);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => this.poll_silence(cx).map(Err),
+        }
+    }
+}
+
+impl hyper::rt::Write for ClientIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.on_write(bytes);
+        this.poll_write_with(cx, |stream, cx| {
+            tokio::io::AsyncWrite::poll_write(stream, cx, bytes)
+        })
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.on_write(slices.first().map_or(&[], |slice| slice));
+        this.poll_write_with(cx, |stream, cx| {
+            tokio::io::AsyncWrite::poll_write_vectored(stream, cx, slices)
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// hyper flushes once its buffer is empty: what it had is with the kernel now.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.link.poll_interim(cx))?;
+        self.link.on_flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link
+            .with_stream(|stream| tokio::io::AsyncWrite::poll_shutdown(stream, cx))
+    }
+}

@@ -1,0 +1,307 @@
+//! One downstream connection, as the exchanges on it and the I/O adapter under hyper share it.
+//!
+//! hyper owns the protocol; this owns the truth about the socket: what was really read and
+//! written, when, and in which phase the connection is. An exchange whose response is complete
+//! waits here until its last byte was handed to the kernel: only then is it finished.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::exchange::Exchange;
+use super::switch::Switch;
+use crate::drain::DrainWatch;
+use crate::error::End;
+use crate::listener::Downstream;
+use crate::relay::TunnelTraffic;
+
+/// Where a connection stands between two requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waiting for the first byte of a request.
+    Idle,
+    /// A head is arriving.
+    Head,
+    /// A request is being answered.
+    Busy,
+}
+
+/// A response that hyper has in full, but the kernel perhaps not.
+enum Complete {
+    /// Its exchange, and how it ends if the rest is written, too.
+    Recorded(Box<Exchange>, End),
+    /// `__ping__`, which leaves no record.
+    Unrecorded,
+}
+
+/// One downstream connection. Single-threaded, shared by reference count.
+pub(crate) struct Downlink {
+    /// The peer of the socket.
+    pub(crate) peer: SocketAddr,
+    /// The address it connected to.
+    pub(crate) local: SocketAddr,
+    /// Which connection of this worker it is.
+    pub(crate) number: u64,
+    /// Whether the peer's forwarded headers are believed.
+    pub(crate) is_trusted: bool,
+    /// What a tunnel on this connection carried.
+    pub(crate) traffic: TunnelTraffic,
+    drain: DrainWatch,
+    stream: RefCell<Option<TcpStream>>,
+    interim: RefCell<BytesMut>,
+    complete: RefCell<Option<Complete>>,
+    switch: RefCell<Option<Switch>>,
+    phase: Cell<Phase>,
+    phase_began: Cell<Instant>,
+    read: Cell<u64>,
+    written: Cell<u64>,
+    written_before: Cell<u64>,
+    has_ambiguous_framing: Cell<bool>,
+    is_closing: Cell<bool>,
+    has_client_closed: Cell<bool>,
+    timed_out: Cell<Option<End>>,
+    is_kept: Cell<bool>,
+}
+
+impl Downlink {
+    /// The shared state of an accepted connection.
+    pub(crate) fn new(
+        downstream: Downstream,
+        is_trusted: bool,
+        drain: DrainWatch,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            peer: downstream.peer,
+            local: downstream.local,
+            number: downstream.number,
+            is_trusted,
+            traffic: TunnelTraffic::default(),
+            drain,
+            stream: RefCell::new(Some(downstream.stream)),
+            interim: RefCell::default(),
+            complete: RefCell::default(),
+            switch: RefCell::default(),
+            phase: Cell::new(Phase::Idle),
+            phase_began: Cell::new(Instant::now()),
+            read: Cell::new(0),
+            written: Cell::new(0),
+            written_before: Cell::new(0),
+            has_ambiguous_framing: Cell::new(false),
+            is_closing: Cell::new(false),
+            has_client_closed: Cell::new(false),
+            timed_out: Cell::new(None),
+            is_kept: Cell::new(true),
+        })
+    }
+
+    /// The peer's address, IPv4 as IPv4.
+    pub(crate) fn peer_ip(&self) -> IpAddr {
+        self.peer.ip().to_canonical()
+    }
+
+    /// Whether the worker is draining: the next response is the last on this connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.is_draining()
+    }
+
+    /// Waits until the worker drains.
+    pub(crate) async fn drain_begun(&self) {
+        self.drain.begun().await;
+    }
+
+    /// Runs an I/O operation on the socket.
+    pub(crate) fn with_stream<T>(
+        &self,
+        operation: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.stream.borrow_mut().as_mut() {
+            Some(stream) => operation(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Takes the socket away from HTTP: for a tunnel or for closing.
+    pub(crate) fn take_stream(&self) -> Option<TcpStream> {
+        self.stream.borrow_mut().take()
+    }
+
+    /// The phase and when it began.
+    pub(crate) fn phase(&self) -> (Phase, Instant) {
+        (self.phase.get(), self.phase_began.get())
+    }
+
+    /// Enters a phase.
+    pub(crate) fn enter(&self, phase: Phase, now: Instant) {
+        self.phase.set(phase);
+        self.phase_began.set(now);
+    }
+
+    /// Idle time is measured anew: the worker drains, and the limit is another.
+    pub(crate) fn restart_idle(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.phase_began.set(Instant::now());
+        }
+    }
+
+    /// Bytes came from the client.
+    pub(crate) fn on_read(&self, count: usize) {
+        if count == 0 {
+            self.has_client_closed.set(true);
+        }
+        self.read.set(self.read.get() + count as u64);
+    }
+
+    /// Bytes were handed to the kernel.
+    pub(crate) fn on_written(&self, count: usize) {
+        self.written.set(self.written.get() + count as u64);
+    }
+
+    /// Bytes read so far on this connection.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Bytes written so far on this connection.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// Bytes written since the last exchange ended: those of the one in progress.
+    pub(crate) fn written_for_exchange(&self) -> u64 {
+        self.written.get() - self.written_before.get() + self.traffic.down.get()
+    }
+
+    /// The head that just arrived carries both framings (RFC 9112 §6.1).
+    pub(crate) fn flag_ambiguous_framing(&self) {
+        self.has_ambiguous_framing.set(true);
+    }
+
+    /// Begins an exchange: whether its head carried both framings. What hyper answered so far,
+    /// if its last byte is not out yet, is finished with what was written of it.
+    pub(crate) fn begin(&self, now: Instant, is_kept: bool) -> bool {
+        self.finish_complete();
+        self.enter(Phase::Busy, now);
+        self.is_kept.set(is_kept);
+        self.has_ambiguous_framing.replace(false)
+    }
+
+    /// The response is complete; the exchange is finished when it is flushed.
+    pub(crate) fn complete(&self, exchange: Box<Exchange>, end: End) {
+        *self.complete.borrow_mut() = Some(Complete::Recorded(exchange, end));
+    }
+
+    /// The response is complete and leaves no record.
+    pub(crate) fn complete_unrecorded(&self) {
+        *self.complete.borrow_mut() = Some(Complete::Unrecorded);
+    }
+
+    /// Everything that hyper had was handed to the kernel.
+    pub(crate) fn on_flushed(&self) {
+        if self.finish_complete() {
+            self.enter(Phase::Idle, Instant::now());
+        }
+    }
+
+    /// The connection broke: an exchange whose response was complete did not reach the client.
+    pub(crate) fn abandon(&self) {
+        if let Some(Complete::Recorded(exchange, end)) = self.complete.take() {
+            let end = match end {
+                End::Ok => self.timed_out.get().unwrap_or(End::ClientGone),
+                end => end,
+            };
+            exchange.finish(end);
+        }
+    }
+
+    fn finish_complete(&self) -> bool {
+        match self.complete.take() {
+            None => return false,
+            Some(Complete::Recorded(exchange, end)) => exchange.finish(end),
+            Some(Complete::Unrecorded) => {
+                self.settle();
+            },
+        }
+        true
+    }
+
+    /// Called by each exchange as it finishes: the next one counts its bytes from here.
+    pub(crate) fn settle(&self) -> u64 {
+        let count = self.written_for_exchange();
+        self.written_before.set(self.written.get());
+        count
+    }
+
+    /// The response to come is the last on this connection.
+    pub(crate) fn close_after_response(&self) {
+        self.is_closing.set(true);
+    }
+
+    /// Whether the connection ends by our wish and not by the client's.
+    pub(crate) fn must_linger(&self) -> bool {
+        !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())
+    }
+
+    /// The client was silent for too long, or reads nothing.
+    pub(crate) fn on_timeout(&self, end: End) {
+        self.timed_out.set(Some(end));
+    }
+
+    /// Which limit the client overran.
+    pub(crate) fn timed_out(&self) -> Option<End> {
+        self.timed_out.get()
+    }
+
+    /// Leaves the tunnel to be opened once the 101 is out.
+    pub(crate) fn leave_switch(&self, switch: Switch) {
+        *self.switch.borrow_mut() = Some(switch);
+    }
+
+    /// The tunnel to open, if the last response was a 101.
+    pub(crate) fn take_switch(&self) -> Option<Switch> {
+        self.switch.take()
+    }
+
+    /// Sends the head of a 1xx response. At the boundary of two responses hyper has nothing
+    /// buffered, so the bytes cannot land inside another message; what the socket does not take at
+    /// once goes before anything that hyper writes later.
+    pub(crate) fn send_interim(&self, cx: &mut Context<'_>, head: &[u8]) {
+        if self.complete.borrow().is_some() {
+            return;
+        }
+        self.interim.borrow_mut().extend_from_slice(head);
+        // An error is met again by hyper's next write, which has someone to tell.
+        let _ = self.poll_interim(cx);
+    }
+
+    /// Writes what is left of 1xx responses.
+    pub(crate) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut interim = self.interim.borrow_mut();
+        while !interim.is_empty() {
+            let polled = self.with_stream(|stream| stream.poll_write(cx, &interim));
+            match polled {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.on_written(count);
+                    interim.advance(count);
+                }
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Downlink {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

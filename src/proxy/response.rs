@@ -1,0 +1,203 @@
+//! The response on its way to the client.
+//!
+//! [`Relay`] owns all that a streamed response needs: the backend's connection, which it drives
+//! itself, the rest of the upload, and the exchange. It ends once: complete, broken by the
+//! backend, or dropped because the client left.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use crate::error::End;
+use crate::relay::{Deadline, RequestBody, Upload, after};
+use crate::upstream::Upstream;
+
+/// The body that hyper sends to the client.
+pub(crate) enum ReplyBody {
+    /// None, or one that hyper must not send (`HEAD`).
+    Empty,
+    /// An answer of our own.
+    Full(Bytes),
+    /// A backend's.
+    Relay(Box<Relay>),
+}
+
+/// A backend's body with everything that keeps it coming.
+pub(crate) struct Relay {
+    incoming: Incoming,
+    source: Option<Source>,
+    idle_limit: Option<Duration>,
+    deadline: Deadline,
+    moved_at: Instant,
+    moved_bytes: u64,
+}
+
+/// What is given back when the body has ended.
+struct Source {
+    upstream: Upstream<RequestBody>,
+    upload: Option<Rc<Upload>>,
+    exchange: Box<Exchange>,
+}
+
+/// The backend broke its response off; hyper closes the client's connection without an end mark.
+#[derive(Debug)]
+pub(crate) struct BrokenOff(End);
+
+impl std::fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "response broken off: {}", self.0.as_str())
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+impl Relay {
+    /// The body of a response whose head has arrived.
+    pub(crate) fn new(
+        incoming: Incoming,
+        upstream: Upstream<RequestBody>,
+        upload: Option<Rc<Upload>>,
+        exchange: Box<Exchange>,
+        idle_limit: Option<Duration>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            incoming,
+            source: Some(Source {
+                upstream,
+                upload,
+                exchange,
+            }),
+            idle_limit,
+            deadline: Deadline::default(),
+            moved_at: Instant::now(),
+            moved_bytes: 0,
+        })
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        let is_over = source.upstream.poll_drive(cx).is_ready();
+        // Only the driver above makes the body ready, in this very call: nobody else has to be
+        // woken for it.
+        let polled = Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.moved_at = Instant::now();
+                if self.incoming.is_end_stream() {
+                    self.end(End::Ok);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.end(End::Ok);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.break_off(&error)))),
+            Poll::Pending if is_over => {
+                Poll::Ready(Some(Err(self.fail(End::ConnectionTerminated))))
+            }
+            Poll::Pending => self.poll_idle(cx),
+        }
+    }
+
+    /// Silence is measured over both directions: a backend that still reads is not silent.
+    fn poll_idle(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(source) = &self.source {
+            let wire = source.upstream.wire();
+            let moved = wire.bytes_read.get() + wire.bytes_written.get();
+            if moved != self.moved_bytes {
+                self.moved_bytes = moved;
+                self.moved_at = Instant::now();
+            }
+        }
+        match self
+            .deadline
+            .poll(cx, after(self.moved_at, self.idle_limit))
+        {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Some(Err(self.fail(End::ReadTimeout)))),
+        }
+    }
+
+    fn break_off(&mut self, error: &hyper::Error) -> BrokenOff {
+        let has_client_failed = self
+            .source
+            .as_ref()
+            .and_then(|source| source.upload.as_ref())
+            .is_some_and(|upload| upload.is_failed());
+        let end = if has_client_failed {
+            End::ClientGone
+        } else if error.is_parse() {
+            End::HttpProtocolError
+        } else {
+            End::ConnectionTerminated
+        };
+        self.fail(end)
+    }
+
+    fn fail(&mut self, end: End) -> BrokenOff {
+        self.end(end);
+        BrokenOff(end)
+    }
+
+    fn end(&mut self, end: End) {
+        let Some(source) = self.source.take() else {
+            return;
+        };
+        if end == End::Ok {
+            source.upstream.release();
+        }
+        let link = Rc::clone(source.exchange.link());
+        if source.upload.is_some_and(|upload| !upload.is_ended()) {
+            link.close_after_response();
+        }
+        link.complete(source.exchange, end);
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Relay(relay) => relay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Relay(relay) => relay.source.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Relay(relay) => relay.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Whether a failed attempt is repeated, where, and who is blamed. Pure (RFC 9110 §9.2.2).
+//!
+//! What was partly sent is never replayed, and a request that may not be repeated is never sent
+//! twice.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::error::End;
+
+/// What is known of a failed attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    /// How it failed.
+    pub(crate) end: End,
+    /// How far it came.
+    pub(crate) reached: Reached,
+    /// Whether its connection had served a request before.
+    pub(crate) is_reused: bool,
+}
+
+/// How far an attempt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// No byte of the request left.
+    Nothing,
+    /// Some of the request left, no byte of a response came.
+    Sent,
+    /// A byte of the response came.
+    Answered,
+}
+
+impl Failure {
+    /// A failure on a connection of which nothing more is known yet.
+    pub(crate) fn new(end: End, reached: Reached) -> Self {
+        Self {
+            end,
+            reached,
+            is_reused: false,
+        }
+    }
+
+    /// A fault of our own.
+    pub(crate) fn internal() -> Self {
+        Self::new(End::InternalError, Reached::Answered)
+    }
+}
+
+/// What is known of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repeatable {
+    /// Whether its method may be repeated.
+    pub(crate) is_idempotent: bool,
+    /// Whether its body is absent or still at hand in full.
+    pub(crate) is_whole: bool,
+    /// Attempts left.
+    pub(crate) tries_left: u32,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// The next step.
+    pub(crate) next: Next,
+    /// Whether the backend is to be marked dead.
+    pub(crate) is_blamed: bool,
+}
+
+/// The next step after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The connection was stale: a fresh one to the same backend.
+    SameBackendFresh,
+    /// Another backend.
+    OtherBackend,
+    /// The client is told.
+    GiveUp,
+}
+
+/// Judges a failed attempt.
+pub(crate) fn judge(failure: Failure, request: Repeatable) -> Verdict {
+    let is_stale = failure.is_reused
+        && failure.reached != Reached::Answered
+        && failure.end == End::ConnectionTerminated;
+    let may_repeat = match failure.reached {
+        Reached::Nothing => true,
+        // A backend that keeps silent may be at work on it: not even an idempotent request is
+        // sent a second time on the same patience.
+        Reached::Sent => request.is_idempotent && failure.end == End::ConnectionTerminated,
+        Reached::Answered => false,
+    };
+    let next = match (may_repeat, request) {
+        (true, r) if r.is_whole && r.tries_left > 0 && is_stale => Next::SameBackendFresh,
+        (true, r) if r.is_whole && r.tries_left > 0 => Next::OtherBackend,
+        _ => Next::GiveUp,
+    };
+    Verdict {
+        next,
+        is_blamed: !is_stale && is_backends_fault(failure),
+    }
+}
+
+/// Whether the failure says that the backend cannot serve. A name that does not resolve, a limit
+/// of our own and an answer that is no HTTP mark nothing, as in the original.
+fn is_backends_fault(failure: Failure) -> bool {
+    match failure.end {
+        End::ConnectionRefused
+        | End::DestinationUnavailable
+        | End::ConnectionTimeout
+        | End::TlsProtocolError
+        | End::ReadTimeout => true,
+        End::ConnectionTerminated => failure.reached != Reached::Answered,
+        End::Ok
+        | End::ClientGone
+        | End::ClientTimeout
+        | End::BadRequest
+        | End::HeadTooLarge
+        | End::HeadTimeout
+        | End::NoHost
+        | End::NoSuchHost
+        | End::NoLiveBackend
+        | End::InvalidBackend
+        | End::RedisUnavailable
+        | End::ConnectionLimitReached
+        | End::DnsError
+        | End::DnsTimeout
+        | End::HttpProtocolError
+        | End::TunnelIdle
+        | End::Shutdown
+        | End::InternalError => false,
+    }
+}
+
+/// Retries that a frontend may make, so that an outage is not multiplied: a burst, refilled
+/// steadily. Frontends that never retry cost nothing.
+#[derive(Default)]
+pub(crate) struct RetryBudget {
+    spent: HashMap<Box<str>, Tokens>,
+}
+
+struct Tokens {
+    left: f64,
+    filled: Instant,
+}
+
+impl RetryBudget {
+    /// Retries of one frontend that may come at once.
+    const BURST: f64 = 200.0;
+    /// Retries of one frontend that may come each second.
+    const PER_SECOND: f64 = 100.0;
+    /// Frontends remembered at a time.
+    const FRONTENDS: usize = 4096;
+
+    /// Draws one retry; whether there was one.
+    pub(crate) fn draw(&mut self, frontend: &str, now: Instant) -> bool {
+        if self.spent.len() >= Self::FRONTENDS {
+            self.forget_full(now);
+        }
+        let tokens = match self.spent.get_mut(frontend) {
+            Some(tokens) => tokens,
+            None => self.spent.entry(frontend.into()).or_insert(Tokens {
+                left: Self::BURST,
+                filled: now,
+            }),
+        };
+        tokens.fill(now);
+        if tokens.left < 1.0 {
+            return false;
+        }
+        tokens.left -= 1.0;
+        true
+    }
+
+    /// Drops frontends whose budget is full again; all, if none is: a budget is a bound on
+    /// trouble, not a ledger.
+    fn forget_full(&mut self, now: Instant) {
+        self.spent.retain(|_, tokens| {
+            tokens.fill(now);
+            tokens.left < Self::BURST
+        });
+        if self.spent.len() >= Self::FRONTENDS {
+            self.spent.clear();
+        }
+    }
+}
+
+impl Tokens {
+    fn fill(&mut self, now: Instant) {
+        let passed: Duration = now.saturating_duration_since(self.filled);
+        let grown = self.left + passed.as_secs_f64() * RetryBudget::PER_SECOND;
+        self.left = grown.min(RetryBudget::BURST);
+        self.filled = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: Repeatable = Repeatable {
+        is_idempotent: true,
+        is_whole: true,
+        tries_left: 3,
+    };
+    const POST: Repeatable = Repeatable {
+        is_idempotent: false,
+        ..GET
+    };
+
+    fn failure(end: End, reached: Reached, is_reused: bool) -> Failure {
+        Failure {
+            end,
+            reached,
+            is_reused,
+        }
+    }
+
+    #[test]
+    fn verdicts() {
+        use End::{ConnectionRefused, ConnectionTerminated, HttpProtocolError, ReadTimeout};
+        use Next::{GiveUp, OtherBackend, SameBackendFresh};
+        use Reached::{Answered, Nothing, Sent};
+        let partly = Repeatable {
+            is_whole: false,
+            ..GET
+        };
+        let last = Repeatable {
+            tries_left: 0,
+            ..GET
+        };
+        let cases = [
+            ("refused GET", ConnectionRefused, Nothing, false, GET, OtherBackend, true),
+            ("refused POST", ConnectionRefused, Nothing, false, POST, OtherBackend, true),
+            ("refused, last try", ConnectionRefused, Nothing, false, last, GiveUp, true),
+            ("stale GET", ConnectionTerminated, Sent, true, GET, SameBackendFresh, false),
+            ("stale POST, unsent", ConnectionTerminated, Nothing, true, POST, SameBackendFresh, false),
+            ("stale POST, sent", ConnectionTerminated, Sent, true, POST, GiveUp, false),
+            ("fresh GET closed", ConnectionTerminated, Sent, false, GET, OtherBackend, true),
+            ("fresh POST closed", ConnectionTerminated, Sent, false, POST, GiveUp, true),
+            ("body partly gone", ConnectionTerminated, Sent, false, partly, GiveUp, true),
+            ("silence", ReadTimeout, Sent, false, GET, GiveUp, true),
+            ("broken-off head", ConnectionTerminated, Answered, false, GET, GiveUp, false),
+            ("garbage", HttpProtocolError, Answered, false, GET, GiveUp, false),
+        ];
+        for (case, end, reached, is_reused, request, next, is_blamed) in cases {
+            let verdict = judge(failure(end, reached, is_reused), request);
+            assert_eq!(verdict, Verdict { next, is_blamed }, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_budget_has_an_end_and_comes_back() {
+        let mut budget = RetryBudget::default();
+        let now = Instant::now();
+        let drawn = (0..1000).filter(|_| budget.draw("a", now)).count();
+        assert_eq!(drawn, 200);
+        assert!(budget.draw("b", now), "frontends do not share");
+        assert!(budget.draw("a", now + Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn frontends_remembered_are_bounded() {
+        let mut budget = RetryBudget::default();
+        let now = Instant::now();
+        for i in 0..10_000 {
+            budget.draw(&i.to_string(), now);
+        }
+        assert!(budget.spent.len() <= RetryBudget::FRONTENDS);
+    }
+}

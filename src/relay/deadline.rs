@@ -1,0 +1,116 @@
+//! A time limit that costs nothing while it is being met.
+//!
+//! A limit on silence moves with every byte. The timer is not moved along: it is let to fire, and
+//! armed anew for what is left then. So a busy connection touches the timer wheel once a limit,
+//! not once a read.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+/// One timer, armed lazily, for limits that move.
+#[derive(Default)]
+pub(crate) struct Deadline {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// Ready when `at` has passed; otherwise the task is woken at `at`, or earlier and in vain.
+    /// Never ready without a limit.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+        let Some(at) = at else {
+            return Poll::Pending;
+        };
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        if sleep.deadline().into_std() > at {
+            sleep.as_mut().reset(at.into());
+        }
+        loop {
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if sleep.deadline().into_std() >= at || Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(at.into());
+        }
+    }
+}
+
+/// The instant that lies a limit after another; `None` without a limit.
+pub(crate) fn after(start: Instant, limit: Option<Duration>) -> Option<Instant> {
+    limit.and_then(|limit| start.checked_add(limit))
+}
+
+/// The earlier of two deadlines.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moved_limit_fires_at_its_last_place() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let start = Instant::now();
+            let mut deadline = Deadline::default();
+            let mut at = start + Duration::from_millis(5);
+            let mut polls = 0;
+            std::future::poll_fn(|cx| {
+                polls += 1;
+                if polls == 2 {
+                    at = start + Duration::from_millis(20);
+                }
+                deadline.poll(cx, Some(at))
+            })
+            .await;
+            assert!(start.elapsed() >= Duration::from_millis(20));
+        });
+    }
+
+    #[test]
+    fn an_earlier_limit_moves_the_timer_forward() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let start = Instant::now();
+            let mut deadline = Deadline::default();
+            std::future::poll_fn(|cx| {
+                let far = deadline.poll(cx, Some(start + Duration::from_secs(3600)));
+                assert!(far.is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            std::future::poll_fn(|cx| deadline.poll(cx, Some(start + Duration::from_millis(5))))
+                .await;
+            assert!(start.elapsed() < Duration::from_secs(60));
+        });
+    }
+
+    #[test]
+    fn no_limit_is_never_over() {
+        assert_eq!(after(Instant::now(), None), None);
+        let now = Instant::now();
+        assert_eq!(earlier(Some(now), None), Some(now));
+        assert_eq!(
+            earlier(Some(now), Some(now + Duration::from_secs(1))),
+            Some(now)
+        );
+    }
+}

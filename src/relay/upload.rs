@@ -1,0 +1,346 @@
+//! The request's body on its way to a backend.
+//!
+//! The body belongs to the exchange, not to one attempt: [`Upload`] keeps what was taken from the
+//! client until it is too much or no longer needed, so an attempt that failed before anything was
+//! sent can be repeated with the body whole. What was partly sent is never replayed; that verdict
+//! is `proxy::retry`'s.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// Bytes of a body kept for a repeat of the attempt.
+const REPLAY_BYTES: usize = 64 * 1024;
+
+/// What one attempt sends: nothing, or the exchange's upload from its beginning.
+pub(crate) enum RequestBody {
+    /// No body.
+    Empty,
+    /// The upload, and how many of its kept frames this attempt has taken.
+    Upload(Rc<Upload>, usize),
+}
+
+/// The body of one request, for as many attempts as it takes.
+pub(crate) struct Upload {
+    incoming: RefCell<Incoming>,
+    size: SizeHint,
+    kept: RefCell<Kept>,
+    interim: Option<Arc<Interim>>,
+    is_gate_open: Cell<bool>,
+    received: Cell<u64>,
+    moved_at: Cell<Instant>,
+    state: Cell<State>,
+}
+
+/// Where the client's side of the body stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Bytes are at hand or nobody asked for them.
+    Flowing,
+    /// The backend would take more, the client has not sent it.
+    Starved,
+    /// Complete.
+    Ended,
+    /// The client broke off.
+    Failed,
+}
+
+/// What was taken from the client, as long as it may be needed again.
+#[derive(Default)]
+struct Kept {
+    frames: Vec<Piece>,
+    bytes: usize,
+    is_given_up: bool,
+}
+
+/// One frame of a body; both are cheap to clone.
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Upload {
+    /// The upload of a request; `interim` when the client waits for `100 Continue`.
+    pub(crate) fn new(incoming: Incoming, interim: Option<Arc<Interim>>, now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            size: incoming.size_hint(),
+            incoming: RefCell::new(incoming),
+            kept: RefCell::default(),
+            is_gate_open: Cell::new(interim.is_none()),
+            interim,
+            received: Cell::new(0),
+            moved_at: Cell::new(now),
+            state: Cell::new(State::Flowing),
+        })
+    }
+
+    /// The body of one further attempt, from its first byte.
+    pub(crate) fn attempt(self: &Rc<Self>) -> RequestBody {
+        RequestBody::Upload(Rc::clone(self), 0)
+    }
+
+    /// Whether every byte taken from the client is still at hand.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.kept.borrow().is_given_up && self.state.get() != State::Failed
+    }
+
+    /// No attempt will follow: what was kept is let go.
+    pub(crate) fn give_up_replay(&self) {
+        let mut kept = self.kept.borrow_mut();
+        kept.is_given_up = true;
+        kept.frames = Vec::new();
+    }
+
+    /// Bytes of the body received so far, without framing.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// When the last byte came from the client.
+    pub(crate) fn moved_at(&self) -> Instant {
+        self.moved_at.get()
+    }
+
+    /// Whether the client has sent all of it.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.state.get() == State::Ended
+    }
+
+    /// Whether the backend waits for the client.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.state.get() == State::Starved
+    }
+
+    /// Whether the client broke off.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.state.get() == State::Failed
+    }
+
+    /// Whether the body is held back until the backend asks for it (RFC 9110 §10.1.1).
+    pub(crate) fn is_held_back(&self) -> bool {
+        !self.is_gate_open.get()
+    }
+
+    /// Lets the body flow: the backend keeps silent about `Expect`, as HTTP/1.0 servers do.
+    pub(crate) fn open_gate(&self) {
+        self.is_gate_open.set(true);
+    }
+
+    fn poll_piece(&self, cx: &mut Context<'_>, taken: usize) -> Poll<Option<hyper::Result<Piece>>> {
+        if let Some(piece) = self.kept.borrow().frames.get(taken) {
+            return Poll::Ready(Some(Ok(piece.clone())));
+        }
+        if !self.is_gate_open.get() {
+            let asked = self.interim.as_ref().is_some_and(|i| i.is_continued());
+            if !asked {
+                return Poll::Pending;
+            }
+            self.is_gate_open.set(true);
+        }
+        if self.state.get() == State::Ended {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        match polled {
+            Poll::Pending => {
+                self.state.set(State::Starved);
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                self.state.set(State::Ended);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.state.set(State::Failed);
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.keep(frame)))),
+        }
+    }
+
+    fn keep(&self, frame: Frame<Bytes>) -> Piece {
+        self.moved_at.set(Instant::now());
+        let ended = self.incoming.borrow().is_end_stream();
+        self.state.set(if ended {
+            State::Ended
+        } else {
+            State::Flowing
+        });
+        let piece = match frame.into_data() {
+            Ok(data) => {
+                self.received.set(self.received.get() + data.len() as u64);
+                Piece::Data(data)
+            }
+            Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
+        };
+        self.kept.borrow_mut().push(&piece);
+        piece
+    }
+}
+
+impl Kept {
+    fn push(&mut self, piece: &Piece) {
+        if self.is_given_up {
+            return;
+        }
+        if let Piece::Data(data) = piece {
+            self.bytes += data.len();
+        }
+        if self.bytes > REPLAY_BYTES {
+            self.is_given_up = true;
+            self.frames = Vec::new();
+        } else {
+            self.frames.push(piece.clone());
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Self::Upload(upload, taken) = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = upload.poll_piece(cx, *taken);
+        if let Poll::Ready(Some(Ok(_))) = polled {
+            *taken += 1;
+        }
+        polled.map_ok(|piece| match piece {
+            Piece::Data(data) => Frame::data(data),
+            Piece::Trailers(trailers) => Frame::trailers(trailers),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Upload(upload, taken) => {
+                upload.is_ended() && *taken >= upload.kept.borrow().frames.len()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Upload(upload, _) => upload.size.clone(),
+        }
+    }
+}
+
+/// 1xx responses of a backend on their way to the client (RFC 9110 §15.2).
+///
+/// hyper calls back from inside the connection's driver, hence the locks: they are never contended.
+#[derive(Default)]
+pub(crate) struct Interim {
+    is_continued: AtomicBool,
+    has_heads: AtomicBool,
+    heads: Mutex<Vec<u8>>,
+}
+
+impl Interim {
+    /// Registers for the 1xx responses to a request. `100 Continue` opens the body's gate: hyper's
+    /// server sends its own 100 when the body is first asked for. All others are passed on.
+    pub(crate) fn watch<B>(self: &Arc<Self>, request: &mut http::Request<B>) {
+        let interim = Arc::clone(self);
+        hyper::ext::on_informational(request, move |response| {
+            interim.received(response.status(), response.headers());
+        });
+    }
+
+    /// Whether the backend has asked for the body.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.is_continued.load(Ordering::Relaxed)
+    }
+
+    /// The encoded heads that wait to be sent; empty mostly, and then without a lock.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        if !self.has_heads.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        self.heads
+            .lock()
+            .map(|mut heads| std::mem::take(&mut *heads))
+            .unwrap_or_default()
+    }
+
+    fn received(&self, status: http::StatusCode, headers: &HeaderMap) {
+        if status == http::StatusCode::CONTINUE {
+            self.is_continued.store(true, Ordering::Relaxed);
+            return;
+        }
+        let Ok(mut heads) = self.heads.lock() else {
+            return;
+        };
+        if heads.len() > REPLAY_BYTES {
+            return;
+        }
+        encode_head(&mut heads, status, headers);
+        self.has_heads.store(true, Ordering::Relaxed);
+    }
+}
+
+fn encode_head(heads: &mut Vec<u8>, status: http::StatusCode, headers: &HeaderMap) {
+    heads.extend_from_slice(b"HTTP/1.1 ");
+    heads.extend_from_slice(status.as_str().as_bytes());
+    heads.push(b' ');
+    heads.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
+    heads.extend_from_slice(b"\r\n");
+    for (name, value) in headers {
+        if name == http::header::CONNECTION {
+            continue;
+        }
+        heads.extend_from_slice(name.as_str().as_bytes());
+        heads.extend_from_slice(b": ");
+        heads.extend_from_slice(value.as_bytes());
+        heads.extend_from_slice(b"\r\n");
+    }
+    heads.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn early_hints_are_encoded_and_continue_is_not() {
+        let interim = Interim::default();
+        let mut headers = HeaderMap::new();
+        headers.insert("link", http::HeaderValue::from_static("</a.css>"));
+        interim.received(http::StatusCode::CONTINUE, &HeaderMap::new());
+        assert!(interim.is_continued());
+        assert!(interim.take().is_empty());
+        interim.received(http::StatusCode::EARLY_HINTS, &headers);
+        assert_eq!(
+            interim.take(),
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"
+        );
+        assert!(interim.take().is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound() {
+        let mut kept = Kept::default();
+        kept.push(&Piece::Data(Bytes::from(vec![0; REPLAY_BYTES])));
+        assert!(!kept.is_given_up);
+        kept.push(&Piece::Data(Bytes::from_static(b"x")));
+        assert!(kept.is_given_up);
+        assert!(kept.frames.is_empty());
+    }
+}
