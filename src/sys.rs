@@ -1,1 +1,90 @@
 //! Raw system calls; the only place with `unsafe`.
+//!
+//! Only what `nix` and `socket2` cannot offer safely stands here, each as a function that is safe
+//! to call: the condition that makes it sound is either checked or holds for the whole program.
+
+#![expect(
+    unsafe_code,
+    reason = "the one module that may; each block says what makes it sound"
+)]
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{ForkResult, Pid, fork};
+
+/// On which side of a fork the caller finds itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Forked {
+    /// In the master; the worker's process id.
+    Master(Pid),
+    /// In the new worker.
+    Worker,
+}
+
+/// Forks a worker. Refuses when the process has a second thread: in the child that thread would be
+/// missing, with whatever locks it held left locked for ever.
+pub(crate) fn fork_worker() -> io::Result<Forked> {
+    // Where /proc is not mounted nothing can be counted; the rule holds all the same.
+    if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
+        let count = threads.count();
+        if count != 1 {
+            return Err(io::Error::other(format!(
+                "the master has {count} threads at a fork, expected 1"
+            )));
+        }
+    }
+    // SAFETY: this process has one thread (checked above; the master starts none), so the child
+    // inherits no lock held by another and may go on with any code, not only with what is safe in
+    // a signal handler.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Forked::Master(child)),
+        ForkResult::Child => Ok(Forked::Worker),
+    }
+}
+
+/// Maps this many cells of a memory file, shared with every process forked later. The file must be
+/// long enough: it is checked. The mapping lives as long as the process.
+pub(crate) fn share_cells(memory: &OwnedFd, cells: usize) -> io::Result<&'static [AtomicU64]> {
+    let bytes = cells * size_of::<AtomicU64>();
+    let length = NonZeroUsize::new(bytes)
+        .ok_or_else(|| io::Error::other("a shared mapping of no cells, expected at least 1"))?;
+    let held = nix::sys::stat::fstat(memory)?.st_size;
+    if usize::try_from(held).is_ok_and(|held| held < bytes) {
+        return Err(io::Error::other(format!(
+            "the shared memory holds {held} bytes, expected at least {bytes}"
+        )));
+    }
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: the kernel chooses the address, so no existing mapping is touched.
+    let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0) }?;
+    // SAFETY: the mapping is page aligned, `bytes` long, readable, writable, zero or written by
+    // this program through atomics alone, and is never unmapped. Any bit pattern is a valid u64.
+    Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<AtomicU64>(), cells) })
+}
+
+/// Lets the kernel discard a signal, also one that is already pending.
+pub(crate) fn ignore_signal(which: Signal) -> io::Result<()> {
+    // SAFETY: no handler of ours is installed, so no code runs in signal context.
+    unsafe { signal(which, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// Gives a signal back its default action, whatever was inherited from the process that started us.
+pub(crate) fn reset_signal(which: Signal) -> io::Result<()> {
+    // SAFETY: as for `ignore_signal`.
+    unsafe { signal(which, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Takes ownership of a descriptor that has just been received over a socket.
+///
+/// To be called once for each number in an `SCM_RIGHTS` message, and with nothing else.
+pub(crate) fn own_received(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just installed this descriptor for us; nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}

@@ -1,0 +1,200 @@
+//! Taking connections from a queue, and pausing when there is no room for another.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nix::libc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+
+use super::Listener;
+use crate::telemetry::{Event, emit};
+
+/// At most one complaint about a shortage in this time.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A client's connection, as it comes from the queue.
+#[derive(Debug)]
+pub(crate) struct Downstream {
+    /// The connection, without delay for small writes.
+    pub(crate) stream: TcpStream,
+    /// Who came; an IPv4 address is never in its mapped IPv6 form.
+    pub(crate) peer: SocketAddr,
+    /// The address that the client spoke to.
+    pub(crate) local: SocketAddr,
+    /// Which connection of the worker this is, from 1.
+    pub(crate) number: u64,
+}
+
+/// When a shortage of descriptors or memory was last told; one for all queues of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Shortage {
+    told: Cell<Option<Instant>>,
+}
+
+/// What an error of `accept` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The queue is empty.
+    Empty,
+    /// One connection, which is gone already.
+    Connection,
+    /// This process or the machine.
+    Resource,
+}
+
+/// Accepts from a queue for ever, each connection handed to `receive`. Cancel safe: a connection is
+/// either still in the queue or was handed over. An error is one of starting.
+pub(crate) async fn accept_each(
+    listener: &Listener,
+    shortage: &Shortage,
+    receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
+) -> io::Result<()> {
+    // A descriptor of our own, for the runtime's poller; the socket is shared with all processes.
+    let queue = TcpListener::from_std(listener.socket.try_clone()?)?;
+    loop {
+        match queue.accept().await {
+            Ok((stream, peer)) => listener.introduce(stream, peer, &receive),
+            Err(error) if Fault::of(&error) == Fault::Resource => shortage.pause(&error).await,
+            // A client that left while it queued. The next may be there already.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Accepts what is in the queue now, and gives the number.
+///
+/// Asks the kernel itself: the runtime knows only what its poller told it last.
+pub(crate) fn empty_queue(
+    listener: &Listener,
+    receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
+) -> io::Result<usize> {
+    let mut count = 0;
+    loop {
+        let (stream, peer) = match listener.socket.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => match Fault::of(&error) {
+                Fault::Empty => return Ok(count),
+                Fault::Connection => continue,
+                Fault::Resource => return Err(error),
+            },
+        };
+        stream.set_nonblocking(true)?;
+        listener.introduce(TcpStream::from_std(stream)?, peer, &receive);
+        count += 1;
+    }
+}
+
+impl Listener {
+    fn introduce(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        receive: &impl Fn(TcpStream, SocketAddr, SocketAddr),
+    ) {
+        // Both fail only when the client has already left, which reading from it will show.
+        let _ = stream.set_nodelay(true);
+        let local = if self.address.ip().is_unspecified() {
+            stream.local_addr().unwrap_or(self.address)
+        } else {
+            self.address
+        };
+        receive(stream, unmap(peer), local);
+    }
+}
+
+impl Shortage {
+    /// Waits a little, so that a connection may end meanwhile; tells why at most once a minute.
+    async fn pause(&self, error: &io::Error) {
+        let now = Instant::now();
+        let is_due = self
+            .told
+            .get()
+            .is_none_or(|told| now.duration_since(told) >= COMPLAINT_INTERVAL);
+        if is_due {
+            self.told.set(Some(now));
+            emit(&Event::Problem {
+                doing: "accepting connections; they wait in the queue",
+                error,
+            });
+        }
+        // Not the same for all workers, or they would wake and fail together.
+        sleep(Duration::from_millis(fastrand::u64(50..100))).await;
+    }
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::WouldBlock => return Self::Empty,
+            ErrorKind::Interrupted => return Self::Connection,
+            _ => {}
+        }
+        // accept(2), "Error handling": errors already pending on the new connection are passed on
+        // and are to be treated like EAGAIN by trying again. EPERM: a firewall's rule.
+        match error.raw_os_error() {
+            Some(
+                libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+                | libc::EOPNOTSUPP
+                | libc::ETIMEDOUT
+                | libc::EPERM,
+            ) => Self::Connection,
+            _ => Self::Resource,
+        }
+    }
+}
+
+/// The address without its mapping: `::ffff:192.0.2.1` is 192.0.2.1 (RFC 4291 §2.5.5.2).
+fn unmap(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip == address.ip() => address,
+        ip => SocketAddr::new(ip, address.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_shortage_makes_the_queue_wait() {
+        let cases = [
+            (libc::EAGAIN, Fault::Empty),
+            (libc::EINTR, Fault::Connection),
+            (libc::ECONNABORTED, Fault::Connection),
+            (libc::EHOSTUNREACH, Fault::Connection),
+            (libc::EMFILE, Fault::Resource),
+            (libc::ENFILE, Fault::Resource),
+            (libc::ENOMEM, Fault::Resource),
+            (libc::ENOBUFS, Fault::Resource),
+            (libc::EBADF, Fault::Resource),
+        ];
+        for (code, expected) in cases {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(Fault::of(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_told_as_ipv4_and_others_as_they_are() {
+        let cases = [
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1:80"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+            ("[fe80::1%3]:80", "[fe80::1%3]:80"),
+            ("192.0.2.1:8080", "192.0.2.1:8080"),
+        ];
+        for (from, to) in cases {
+            assert_eq!(unmap(from.parse().unwrap()).to_string(), to, "{from}");
+        }
+    }
+}

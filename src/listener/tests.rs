@@ -1,0 +1,162 @@
+//! Binding and accepting with real sockets.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn loopback() -> Vec<SocketAddr> {
+    vec!["127.0.0.1:0".parse().unwrap()]
+}
+
+fn on_a_worker<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())
+        .unwrap()
+        .block_on(test)
+}
+
+#[test]
+fn all_slots_share_the_port_that_the_first_socket_chose() {
+    let addresses = ["127.0.0.1:0", "[::1]:0"].map(|address| address.parse().unwrap());
+    let listeners = bind(&addresses, 3).unwrap();
+    let chosen: Vec<_> = listeners.addresses().collect();
+    assert_eq!(chosen.len(), 2);
+    for slot in 0..3 {
+        let own: Vec<_> = listeners
+            .of_slot(slot)
+            .iter()
+            .map(|listener| listener.socket.local_addr().unwrap())
+            .collect();
+        assert_eq!(own, chosen, "slot {slot}");
+    }
+    assert!(chosen.iter().all(|address| address.port() != 0));
+    assert!(listeners.of_slot(3).is_empty());
+}
+
+#[test]
+fn an_address_in_use_is_named_also_when_its_owner_shares_ports() {
+    let first = bind(&loopback(), 2).unwrap();
+    let address = first.addresses().next().unwrap();
+    let error = bind(&[address], 2).unwrap_err().to_string();
+    let expected = format!("no socket on {address}: ");
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(error.contains("in use"), "{error}");
+    let twice = bind(&[address, address], 1).unwrap_err().to_string();
+    assert!(twice.contains("in use"), "{twice}");
+    drop(first);
+    bind(&[address], 2).expect("the port is free again");
+}
+
+#[test]
+fn closing_slots_leaves_the_others() {
+    let mut listeners = bind(&loopback(), 3).unwrap();
+    listeners.retain(|slot| slot == 1);
+    let left: Vec<_> = (0..3).map(|slot| listeners.of_slot(slot).len()).collect();
+    assert_eq!(left, [0, 1, 0]);
+}
+
+#[test]
+fn a_connection_that_queued_before_anyone_accepted_is_received() {
+    let listeners = bind(&loopback(), 1).unwrap();
+    let address = listeners.addresses().next().unwrap();
+    let client = TcpStream::connect(address).unwrap();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    on_a_worker(async {
+        let shortage = Shortage::default();
+        let accepting = accept_each(&listeners.of_slot(0)[0], &shortage, |stream, peer, local| {
+            assert!(stream.nodelay().unwrap());
+            seen.borrow_mut().push((peer, local));
+        });
+        let _ = tokio::time::timeout(Duration::from_millis(200), accepting).await;
+    });
+    assert_eq!(*seen.borrow(), [(client.local_addr().unwrap(), address)]);
+}
+
+#[test]
+fn once_newcomers_are_refused_a_queued_connection_lives_and_a_new_one_is_not_answered() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let listeners = bind(&[address.parse().unwrap()], 1).unwrap();
+        let address = listeners.addresses().next().unwrap();
+        let mut early = TcpStream::connect(address).unwrap();
+        listeners.refuse_newcomers().unwrap();
+        let error = TcpStream::connect_timeout(&address, Duration::from_millis(300)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{address}");
+        let answered = on_a_worker(async {
+            empty_queue(&listeners.of_slot(0)[0], |stream, _, _| {
+                let mut stream = stream.into_std().unwrap();
+                stream.write_all(b"hello").unwrap();
+            })
+        });
+        assert_eq!(answered.unwrap(), 1, "{address}");
+        let mut text = String::new();
+        early.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello", "{address}");
+    }
+}
+
+/// Connects, reads the greeting; `Err` is a reset of a connection that was established.
+fn visit(address: SocketAddr) -> Option<Result<(), io::Error>> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok()?;
+    let mut text = Vec::new();
+    Some(stream.read_to_end(&mut text).map(|_| ()).and_then(|()| {
+        match text.as_slice() {
+            b"hello" => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }))
+}
+
+#[test]
+fn no_established_connection_is_reset_when_the_sockets_close_under_load() {
+    let mut listeners = bind(&loopback(), 2).unwrap();
+    let address = listeners.addresses().next().unwrap();
+    let is_over = AtomicBool::new(false);
+    let (visits, resets) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut outcomes = Vec::new();
+                    while !is_over.load(Ordering::Relaxed) {
+                        outcomes.extend(visit(address));
+                    }
+                    outcomes
+                })
+            })
+            .collect();
+        let greet = |stream: tokio::net::TcpStream, _, _| {
+            let _ = stream.into_std().unwrap().write_all(b"hello");
+        };
+        on_a_worker(async {
+            let accept_all = || {
+                (0..2).for_each(|slot| {
+                    empty_queue(&listeners.of_slot(slot)[0], greet).unwrap();
+                });
+            };
+            let serve_for = |limit| {
+                let until = Instant::now() + limit;
+                while Instant::now() < until {
+                    accept_all();
+                }
+            };
+            serve_for(Duration::from_millis(200));
+            listeners.refuse_newcomers().unwrap();
+            serve_for(Duration::from_millis(20));
+        });
+        listeners.retain(|_| false);
+        is_over.store(true, Ordering::Relaxed);
+        let outcomes: Vec<_> = clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .collect();
+        let resets = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        (outcomes.len(), resets)
+    });
+    assert!(visits > 100, "{visits} visits are no load");
+    assert_eq!(resets, 0, "of {visits} established connections");
+}
