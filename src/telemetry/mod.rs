@@ -4,7 +4,10 @@
 
 mod access_log;
 mod events;
+mod stderr;
+mod throttle;
 mod writer;
 
-pub(crate) use access_log::{AccessLog, Record};
-pub(crate) use events::{Event, emit, init};
+pub(crate) use access_log::{AccessLog, Record, RequestLine};
+pub(crate) use events::{Event, emit};
+pub(crate) use stderr::init;

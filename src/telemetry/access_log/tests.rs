@@ -1,0 +1,211 @@
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::*;
+
+/// A directory of its own, removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let name = format!("hipache-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(path: &Path) -> OwnedFd {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.unwrap().into()
+}
+
+fn write(log: &AccessLog, number: usize) {
+    log.write(&Record {
+        client: "127.0.0.1".parse().unwrap(),
+        arrived: UNIX_EPOCH,
+        request: Some(RequestLine {
+            method: "GET",
+            target: format!("/{number}").as_bytes(),
+            version: "1.1",
+        }),
+        status: 200,
+        bytes_sent: 1,
+        referer: b"",
+        user_agent: b"",
+        vhost: b"-",
+        total: Duration::ZERO,
+        backend: Duration::ZERO,
+    });
+}
+
+/// The numbers of the lines in a file, each line whole.
+fn numbers(path: &Path) -> Vec<usize> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'));
+    text.lines()
+        .map(|line| {
+            let (head, rest) = line.split_once("GET /").expect("a whole line");
+            assert_eq!(head, "::ffff:127.0.0.1 - - [01/Jan/1970:00:00:00 +0000] \"");
+            let (number, rest) = rest.split_once(' ').expect("a whole line");
+            assert_eq!(rest, "HTTP/1.1\" 200 1 \"\" \"\" \"-\" 0 0");
+            number.parse().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn every_line_is_in_one_of_the_files_after_renames_under_writes() {
+    const LINES: usize = 60_000;
+    let directory = Directory::new("reopen");
+    let path = |index: usize| directory.0.join(format!("log.{index}"));
+    let slot = Slot::detached();
+    let log = AccessLog::start(Some(open(&path(0))), slot);
+    for number in 0..LINES {
+        if number % 10_000 == 9_999 {
+            let index = number / 10_000;
+            let current = path(index);
+            fs::rename(&current, directory.0.join(format!("old.{index}"))).unwrap();
+            log.reopen(open(&path(index + 1)));
+        }
+        write(&log, number);
+    }
+    log.shutdown(Duration::from_secs(20));
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    for entry in fs::read_dir(&directory.0).unwrap() {
+        let file = entry.unwrap().path();
+        found.extend(numbers(&file));
+        bytes += file.metadata().unwrap().len();
+    }
+    found.sort_unstable();
+    assert_eq!(found, (0..LINES).collect::<Vec<_>>());
+    assert_eq!(slot.count(Counter::LinesWritten), LINES as u64);
+    assert_eq!(slot.count(Counter::LogBytes), bytes);
+    assert_eq!(slot.count(Counter::LinesDropped), 0);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_costs_counted_lines_and_no_time() {
+    const LINES: usize = 20_000;
+    let (reader, pipe) = std::io::pipe().unwrap();
+    let slot = Slot::detached();
+    let log = AccessLog::with_queue(Some(pipe.into()), slot, 4);
+    (0..LINES).for_each(|number| write(&log, number));
+    let dropped = slot.count(Counter::LinesDropped);
+    assert!(dropped > 0);
+    let start = Instant::now();
+    log.shutdown(Duration::from_millis(50));
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(reader);
+    let dropped = slot.count(Counter::LinesDropped);
+    let other = slot.count(Counter::LinesWritten) + slot.count(Counter::LinesFailed);
+    assert!(dropped + other <= LINES as u64);
+    assert!(dropped > LINES as u64 / 2, "{dropped}");
+}
+
+#[test]
+fn a_full_disk_is_counted_in_lines() {
+    let slot = Slot::detached();
+    let log = AccessLog::start(Some(open(Path::new("/dev/full"))), slot);
+    (0..1_000).for_each(|number| write(&log, number));
+    log.shutdown(Duration::from_secs(20));
+    assert_eq!(slot.count(Counter::LinesFailed), 1_000);
+    assert_eq!(slot.count(Counter::LinesWritten), 0);
+}
+
+#[test]
+fn bytes_that_wait_are_bounded_whatever_the_length_of_lines() {
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    let slot = Slot::detached();
+    let log = AccessLog::start(Some(pipe.into()), slot);
+    let agent = vec![0xff; 100_000];
+    for _ in 0..100 {
+        log.write(&Record {
+            client: "::1".parse().unwrap(),
+            arrived: UNIX_EPOCH,
+            request: None,
+            status: 400,
+            bytes_sent: 0,
+            referer: b"",
+            user_agent: &agent,
+            vhost: b"-",
+            total: Duration::ZERO,
+            backend: Duration::ZERO,
+        });
+    }
+    let fits = QUEUE_BYTES / 400_000;
+    let dropped = slot.count(Counter::LinesDropped);
+    assert!(
+        (100 - fits - 1..=100 - fits + 1).contains(&dropped),
+        "{dropped}"
+    );
+    let capacity = log.log.as_ref().unwrap().batch.borrow().bytes.capacity();
+    assert!(capacity <= 2 * BATCH_BYTES, "{capacity}");
+    log.shutdown(Duration::ZERO);
+}
+
+#[test]
+fn an_old_batch_is_written_without_further_lines_and_an_idle_log_follows_a_reopen() {
+    let directory = Directory::new("flush");
+    let (first, second) = (directory.0.join("first"), directory.0.join("second"));
+    let log = AccessLog::start(Some(open(&first)), Slot::detached());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    let written = |path: PathBuf, count: usize| async move {
+        let limit = Instant::now() + Duration::from_secs(10);
+        while numbers(&path).len() < count && Instant::now() < limit {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        numbers(&path)
+    };
+    runtime.block_on(async {
+        write(&log, 1);
+        write(&log, 2);
+        assert_eq!(written(first.clone(), 2).await, [1, 2]);
+        write(&log, 3);
+        assert_eq!(written(first.clone(), 3).await, [1, 2, 3]);
+        let (mut gone, end) = std::io::pipe().unwrap();
+        log.reopen(end.into());
+        log.reopen(open(&second));
+        // The pipe was given up by an idle writer: its reader sees the end without another line.
+        let end = std::io::Read::read(&mut gone, &mut [0; 1]).unwrap();
+        assert_eq!(end, 0);
+        write(&log, 4);
+        assert_eq!(written(second.clone(), 1).await, [4]);
+    });
+    drop(runtime);
+    log.shutdown(Duration::from_secs(1));
+}
+
+#[test]
+fn a_log_without_a_target_takes_lines_and_a_dropped_log_keeps_them() {
+    let slot = Slot::detached();
+    let log = AccessLog::start(None, slot);
+    write(&log, 1);
+    log.reopen(File::open("/dev/null").unwrap().into());
+    log.shutdown(Duration::from_secs(1));
+    assert_eq!(slot.count(Counter::LinesWritten), 0);
+
+    let directory = Directory::new("drop");
+    let path = directory.0.join("log");
+    let log = AccessLog::start(Some(open(&path)), slot);
+    let shared = Arc::clone(&log.log.as_ref().unwrap().shared);
+    write(&log, 1);
+    drop(log);
+    assert!(shared.wait_for(1, Duration::from_secs(10)));
+    assert_eq!(numbers(&path), [1]);
+}

@@ -1,0 +1,91 @@
+use std::fs::OpenOptions;
+use std::io::Read as _;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::*;
+
+fn writer(target: impl Into<OwnedFd>) -> (LineWriter, Arc<Shared>, Slot) {
+    let (shared, slot) = (Arc::new(Shared::default()), Slot::detached());
+    let writer = LineWriter::new(target.into(), Arc::clone(&shared), slot);
+    (writer, shared, slot)
+}
+
+fn counts(slot: Slot) -> (u64, u64, u64) {
+    (
+        slot.count(Counter::LinesWritten),
+        slot.count(Counter::LinesFailed),
+        slot.count(Counter::LogBytes),
+    )
+}
+
+#[test]
+fn a_full_device_fails_every_line_and_counts_it() {
+    let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    let (mut writer, shared, slot) = writer(full);
+    writer.write_all(b"one\ntwo\n").unwrap();
+    writer.write_all(b"three\n").unwrap();
+    assert_eq!(counts(slot), (0, 3, 0));
+    let done = shared.done();
+    assert_eq!((done.written, done.failed, done.taken_bytes), (0, 3, 14));
+}
+
+#[test]
+fn a_torn_line_is_ended_before_the_next_and_counts_as_failed() {
+    let (mut reader, pipe) = io::pipe().unwrap();
+    let (mut writer, shared, slot) = writer(pipe);
+    // As after a disk that took `one\ntw` of `one\ntwo\n`.
+    let (sent, _) = writer.send(b"one\ntw");
+    assert_eq!(sent, 6);
+    writer.is_torn = true;
+    writer.count(b"one\ntw", b"o\n");
+    writer.write_all(b"three\nfour\n").unwrap();
+    writer.write_all(b"five\n").unwrap();
+    assert_eq!(counts(slot), (4, 1, 6 + 1 + 11 + 5));
+    assert!(shared.wait_for(5, Duration::ZERO));
+    assert!(!shared.wait_for(6, Duration::ZERO));
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "one\ntw\nthree\nfour\nfive\n");
+}
+
+#[test]
+fn a_torn_line_stays_torn_while_nothing_can_be_written() {
+    let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    let (mut writer, shared, slot) = writer(full);
+    writer.is_torn = true;
+    writer.write_all(b"one\n").unwrap();
+    assert!(writer.is_torn);
+    assert_eq!(counts(slot), (0, 1, 0));
+    let (mut reader, pipe) = io::pipe().unwrap();
+    shared.replace(pipe.into());
+    writer.write_all(b"two\n").unwrap();
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "two\n", "a new file has no torn line");
+}
+
+#[test]
+fn a_non_blocking_pipe_is_waited_for_and_its_end_fails_the_rest() {
+    let (mut reader, pipe) = io::pipe().unwrap();
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    let (mut writer, _, slot) = writer(pipe);
+    let line = [&[b'x'; 4095][..], b"\n"].concat();
+    let batch = line.repeat(64); // four times what a pipe holds
+    let slow = std::thread::spawn(move || {
+        let mut half = vec![0; 4096 * 32];
+        reader.read_exact(&mut half).unwrap();
+        half.len() // and the reader goes away
+    });
+    writer.write_all(&batch).unwrap();
+    assert_eq!(slow.join().unwrap(), 4096 * 32);
+    let (written, failed, bytes) = counts(slot);
+    assert_eq!(written + failed, 64);
+    assert!(
+        written >= 32 && failed > 0,
+        "written {written}, failed {failed}"
+    );
+    assert!(bytes >= 4096 * written && bytes < 4096 * (written + 1));
+}
