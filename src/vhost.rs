@@ -1,34 +1,15 @@
 //! The nouns of routing, each parsed once and valid ever after.
+//!
+//! What a client or a store wrote becomes a [`Host`], a [`Frontend`] or a [`Backend`] here, at the
+//! edge; everything behind compares and never parses again.
 
-use std::fmt;
-use std::net::IpAddr;
+mod backend;
+mod host;
+
 use std::rc::Rc;
 
-/// A host that a client asked for: lower case, no port, no trailing dot; IPv6 in brackets.
-/// The empty host is valid and routes to `*` alone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Host(Rc<str>);
-
-/// Why a host cannot be a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostError;
-
-impl Host {
-    /// Parses a `Host` value or the authority of a target (RFC 9110 §7.2).
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be a name: it is then a 400 and never reaches a store.
-    pub fn parse(_raw: &[u8]) -> Result<Self, HostError> {
-        todo!("host")
-    }
-
-    /// The normalised name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+pub use backend::{Backend, BackendError, BackendHost, Scheme};
+pub use host::{Host, HostError};
 
 /// The list of a frontend: identifier first, then backends.
 #[derive(Debug)]
@@ -41,6 +22,29 @@ pub struct Frontend {
     pub backends: Vec<Entry>,
 }
 
+impl Frontend {
+    /// Builds a frontend from the elements of its list, the identifier first. `None` when the list
+    /// is empty: to Redis such a list does not exist.
+    pub fn from_list<'a>(key: &str, list: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut list = list.into_iter();
+        let vhost = list.next()?.into();
+        Some(Self {
+            key: key.into(),
+            vhost,
+            backends: list.map(Entry::parse).collect(),
+        })
+    }
+
+    /// The backend with this id, if there is one and it is a URL.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&Rc<Backend>> {
+        match self.backends.get(id)? {
+            Entry::Backend(backend) => Some(backend),
+            Entry::Invalid(_) => None,
+        }
+    }
+}
+
 /// One element of a frontend's list.
 #[derive(Clone, Debug)]
 pub enum Entry {
@@ -50,60 +54,42 @@ pub enum Entry {
     Invalid(Box<str>),
 }
 
-/// The place of a backend in its frontend's list, counted from 0 after the identifier.
-pub type BackendId = usize;
-
-/// A backend: where it listens and how it is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Backend {
-    /// How it is spoken to.
-    pub scheme: Scheme,
-    /// Where it is.
-    pub host: BackendHost,
-    /// Its port; 80 or 443 where the URL names none or 0.
-    pub port: u16,
-    /// The parsed form of the original, with a slash at the end: `http://10.0.0.7:8080/`.
-    pub url: Box<str>,
-}
-
-/// How a backend is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// Plain HTTP/1.
-    Http,
-    /// HTTP/1 over TLS.
-    Https,
-}
-
-/// Where a backend is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum BackendHost {
-    /// An address.
-    Ip(IpAddr),
-    /// A name for the system's resolver.
-    Name(Box<str>),
-}
-
-/// Why a text is no backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackendError {
-    /// What is wrong and what was expected.
-    pub message: &'static str,
-}
-
-impl Backend {
-    /// Parses the URL of a backend: scheme, host and port count, path and credentials do not.
-    ///
-    /// # Errors
-    ///
-    /// When it is no `http` or `https` URL with a host.
-    pub fn parse(_url: &str) -> Result<Self, BackendError> {
-        todo!("backend")
+impl Entry {
+    /// Parses one element of a list; what is no URL is kept as it is.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match Backend::parse(text) {
+            Ok(backend) => Self::Backend(Rc::new(backend)),
+            Err(_) => Self::Invalid(text.into()),
+        }
     }
 }
 
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+/// The place of a backend in its frontend's list, counted from 0 after the identifier.
+pub type BackendId = usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_becomes_a_frontend_and_keeps_its_indexes() {
+        let list = ["id", "http://a:1", "nonsense", "http://b"];
+        let frontend = Frontend::from_list("a.test", list).unwrap();
+        assert_eq!(&*frontend.vhost, "id");
+        assert_eq!(&*frontend.key, "a.test");
+        assert_eq!(frontend.backends.len(), 3);
+        assert_eq!(&*frontend.backend(0).unwrap().url, "http://a:1/");
+        assert!(frontend.backend(1).is_none());
+        assert!(matches!(&frontend.backends[1], Entry::Invalid(text) if &**text == "nonsense"));
+        assert_eq!(frontend.backend(2).unwrap().port, 80);
+        assert!(frontend.backend(3).is_none());
+    }
+
+    #[test]
+    fn an_empty_list_is_no_frontend_but_an_identifier_alone_is() {
+        assert!(Frontend::from_list("a.test", []).is_none());
+        let alone = Frontend::from_list("a.test", ["id"]).unwrap();
+        assert!(alone.backends.is_empty());
     }
 }

@@ -3,6 +3,9 @@
 //! [`Router`] is the face; behind it stands one [`RouteStore`]: Redis, a file, or the table of
 //! `--route`. No answer blocks longer than its limit, and no store ever takes a worker down.
 
+mod lookup;
+mod marks;
+
 use std::rc::Rc;
 use std::time::Duration;
 
