@@ -47,6 +47,19 @@ pub(crate) struct Slot {
     cells: &'static [AtomicU64],
 }
 
+/// Keeps a gauge raised by one until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    slot: Slot,
+    gauge: Gauge,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.slot.shift(self.gauge, -1);
+    }
+}
+
 /// In which part of its life a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -171,6 +184,12 @@ impl Slot {
         self.cells[FIRST_COUNTER + counter as usize].load(Ordering::Relaxed)
     }
 
+    /// Raises a gauge for as long as what is returned lives.
+    pub(crate) fn hold(self, gauge: Gauge) -> Held {
+        self.shift(gauge, 1);
+        Held { slot: self, gauge }
+    }
+
     /// Moves a gauge up or down.
     pub(crate) fn shift(&self, gauge: Gauge, by: i64) {
         // Two's complement: adding the bits of a negative number takes away.
@@ -232,7 +251,9 @@ impl Slot {
     #[cfg(test)]
     pub(crate) fn detached() -> Self {
         let cells: Vec<AtomicU64> = (0..SLOT).map(|_| AtomicU64::new(0)).collect();
-        Self { cells: cells.leak() }
+        Self {
+            cells: cells.leak(),
+        }
     }
 }
 

@@ -11,11 +11,14 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll, ready};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// On which side of a fork the caller finds itself.
 #[derive(Clone, Copy, Debug)]
@@ -87,4 +90,27 @@ pub(crate) fn reset_signal(which: Signal) -> io::Result<()> {
 pub(crate) fn own_received(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just installed this descriptor for us; nobody else knows its number.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Reads from a Tokio stream straight into hyper's buffer, and says how many bytes came; 0 is the
+/// end of the stream (or a full buffer). `inspect` sees them pass.
+///
+/// hyper offers the memory that it has reserved, uninitialised. The safe ways over it cost a copy or
+/// the zeroing of at least 8 KiB for every read, so both HTTP sides read through this function.
+pub(crate) fn poll_read_into(
+    io: Pin<&mut impl AsyncRead>,
+    cx: &mut Context<'_>,
+    mut cursor: hyper::rt::ReadBufCursor<'_>,
+    inspect: impl FnOnce(&[u8]),
+) -> Poll<io::Result<usize>> {
+    let count = {
+        // SAFETY: `ReadBuf` never de-initialises a byte, which is all that `as_mut` asks for.
+        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        ready!(io.poll_read(cx, &mut buffer))?;
+        inspect(buffer.filled());
+        buffer.filled().len()
+    };
+    // SAFETY: `ReadBuf::filled` covers initialised bytes only, and it began at the cursor.
+    unsafe { cursor.advance(count) };
+    Poll::Ready(Ok(count))
 }

@@ -212,8 +212,8 @@ impl hyper::rt::Write for ClientIo {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link
-            .with_stream(|stream| tokio::io::AsyncWrite::poll_shutdown(stream, cx))
+    /// Leaves the socket open: it may go on as a tunnel, and `close` shuts it down with care.
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -8,7 +8,7 @@ mod io;
 mod scan;
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -50,7 +50,7 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
                 has_begun = true;
                 link.restart_idle();
             }
-            connection.poll_without_shutdown(cx)
+            Pin::new(&mut connection).poll(cx)
         })
         .await
     };
@@ -98,7 +98,7 @@ async fn carry_tunnel(proxy: &Proxy, link: &Downlink, switch: Switch, ahead: Byt
     let mut switch = switch;
     let slot = proxy.slot();
     slot.add(Counter::Tunnels, 1);
-    let _open = Open::new(slot, Gauge::OpenTunnels);
+    let _open = slot.hold(Gauge::OpenTunnels);
     let end = tunnel(
         (&mut client, ahead),
         (&mut switch.upstream, switch.ahead),

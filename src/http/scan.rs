@@ -74,11 +74,26 @@ mod tests {
     #[test]
     fn both_framings_are_seen_however_the_head_is_cut() {
         let cases: [(&str, bool); 6] = [
-            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", true),
-            ("POST / HTTP/1.1\ntransfer-encoding:chunked\ncontent-length:1\n\n", true),
-            ("POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nTransfer-Encoding: chunked\r\n", false),
-            ("POST / HTTP/1.1\r\nX-Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", false),
-            ("POST /content-length: HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\ntransfer-encoding:chunked\ncontent-length:1\n\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nTransfer-Encoding: chunked\r\n",
+                false,
+            ),
+            (
+                "POST / HTTP/1.1\r\nX-Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                false,
+            ),
+            (
+                "POST /content-length: HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                false,
+            ),
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
         ];
         for (head, expected) in cases {

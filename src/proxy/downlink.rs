@@ -73,11 +73,7 @@ pub(crate) struct Downlink {
 
 impl Downlink {
     /// The shared state of an accepted connection.
-    pub(crate) fn new(
-        downstream: Downstream,
-        is_trusted: bool,
-        drain: DrainWatch,
-    ) -> Rc<Self> {
+    pub(crate) fn new(downstream: Downstream, is_trusted: bool, drain: DrainWatch) -> Rc<Self> {
         Rc::new(Self {
             peer: downstream.peer,
             local: downstream.local,
@@ -227,7 +223,7 @@ impl Downlink {
             Some(Complete::Recorded(exchange, end)) => exchange.finish(end),
             Some(Complete::Unrecorded) => {
                 self.settle();
-            },
+            }
         }
         true
     }

@@ -127,12 +127,7 @@ impl Exchange {
         exchange
     }
 
-    fn blank(
-        sinks: &Rc<Sinks>,
-        link: &Rc<Downlink>,
-        client: IpAddr,
-        began: Instant,
-    ) -> Box<Self> {
+    fn blank(sinks: &Rc<Sinks>, link: &Rc<Downlink>, client: IpAddr, began: Instant) -> Box<Self> {
         sinks.slot.shift(Gauge::OpenExchanges, 1);
         Box::new(Self {
             sinks: Rc::clone(sinks),

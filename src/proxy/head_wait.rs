@@ -70,10 +70,9 @@ impl<'a> HeadWait<'a> {
 
     fn limit(&self) -> Option<Instant> {
         match &self.upload {
-            Some(upload) if !upload.is_ended() && !upload.is_held_back() => after(
-                upload.moved_at().max(self.sent_at),
-                self.timeouts.idle_body,
-            ),
+            Some(upload) if !upload.is_ended() && !upload.is_held_back() => {
+                after(upload.moved_at().max(self.sent_at), self.timeouts.idle_body)
+            }
             Some(upload) => after(
                 upload.moved_at().max(self.sent_at),
                 self.timeouts.first_byte,

@@ -4,14 +4,17 @@
 //! an answer in one place (`refuse`), every answer carries its exchange to the end.
 
 mod attempt;
+mod check;
 mod downlink;
 mod exchange;
 mod head_wait;
 pub(crate) mod headers;
+mod outgoing;
 pub(crate) mod reply;
 mod response;
 mod retry;
 mod switch;
+mod tries;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -19,17 +22,19 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
-use self::attempt::{Answer, Outgoing};
+use self::attempt::Answer;
+use self::check::{check, is_kept_by_client, is_ping};
 pub(crate) use self::downlink::{Downlink, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
+use self::outgoing::Outgoing;
 use self::reply::{DebugFacts, Pages};
-pub(crate) use self::response::ReplyBody;
 use self::response::Relay;
+pub(crate) use self::response::ReplyBody;
 use self::retry::RetryBudget;
 pub(crate) use self::switch::Switch;
 use crate::config::Config;
@@ -265,48 +270,6 @@ impl Proxy {
         let link = Rc::clone(exchange.link());
         link.complete(exchange, refusal.end);
         response.map(ReplyBody::Full)
-    }
-}
-
-/// Checks a head as far as it can be without a route; the host that it asks for.
-fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
-    let bad = |reason| Refusal {
-        end: End::BadRequest,
-        reason: Some(reason),
-    };
-    if is_ambiguous {
-        return Err(bad("both content-length and transfer-encoding"));
-    }
-    if head.method == Method::CONNECT {
-        return Err(bad("this is not a forward proxy"));
-    }
-    let host = headers::host_of(&head.uri, &head.headers)
-        .map_err(|_| bad("more than one host header"))?
-        .ok_or(End::NoHost)?;
-    Host::parse(&host).map_err(|_| bad("host is not a name"))
-}
-
-/// `Host: __ping__`, exactly so, whatever the method and path (Hipache's `lib/worker.js`).
-fn is_ping(head: &Parts) -> bool {
-    head.headers
-        .get(header::HOST)
-        .is_some_and(|host| host.as_bytes() == b"__ping__")
-        && head.uri.authority().is_none()
-}
-
-/// Whether the client wants to send further requests (RFC 9112 §9.3).
-fn is_kept_by_client(head: &Parts) -> bool {
-    let lists = |token: &str| {
-        head.headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|listed| listed.trim().eq_ignore_ascii_case(token))
-    };
-    match head.version {
-        Version::HTTP_10 => lists("keep-alive"),
-        _ => !lists("close"),
     }
 }
 

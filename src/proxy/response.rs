@@ -90,7 +90,8 @@ impl Relay {
         let is_over = source.upstream.poll_drive(cx).is_ready();
         // Only the driver above makes the body ready, in this very call: nobody else has to be
         // woken for it.
-        let polled = Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let polled =
+            Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.moved_at = Instant::now();
@@ -112,10 +113,7 @@ impl Relay {
     }
 
     /// Silence is measured over both directions: a backend that still reads is not silent.
-    fn poll_idle(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if let Some(source) = &self.source {
             let wire = source.upstream.wire();
             let moved = wire.bytes_read.get() + wire.bytes_written.get();

@@ -4,9 +4,11 @@
 //! its way down carries the exchange itself and lives in `proxy::response`.
 
 mod deadline;
+mod interim;
 mod tunnel;
 mod upload;
 
 pub(crate) use deadline::{Deadline, after, earlier};
+pub(crate) use interim::Interim;
 pub(crate) use tunnel::{TunnelEnd, TunnelTraffic, tunnel};
-pub(crate) use upload::{Interim, RequestBody, Upload};
+pub(crate) use upload::{RequestBody, Upload};

@@ -86,7 +86,7 @@ where
         let before = traffic.up.get() + traffic.down.get();
         let upward = up.poll(cx, client, backend);
         let downward = down.poll(cx, backend, client);
-        match (upward, downward) {
+        match (&upward, &downward) {
             (Poll::Ready(Err(Failure::Reader)), _) | (_, Poll::Ready(Err(Failure::Writer))) => {
                 return Poll::Ready(TunnelEnd::DownstreamFailed);
             }

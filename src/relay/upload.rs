@@ -9,8 +9,6 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -18,6 +16,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use super::Interim;
 
 /// Bytes of a body kept for a repeat of the attempt.
 const REPLAY_BYTES: usize = 64 * 1024;
@@ -172,11 +172,8 @@ impl Upload {
     fn keep(&self, frame: Frame<Bytes>) -> Piece {
         self.moved_at.set(Instant::now());
         let ended = self.incoming.borrow().is_end_stream();
-        self.state.set(if ended {
-            State::Ended
-        } else {
-            State::Flowing
-        });
+        self.state
+            .set(if ended { State::Ended } else { State::Flowing });
         let piece = match frame.into_data() {
             Ok(data) => {
                 self.received.set(self.received.get() + data.len() as u64);
@@ -244,95 +241,9 @@ impl Body for RequestBody {
     }
 }
 
-/// 1xx responses of a backend on their way to the client (RFC 9110 §15.2).
-///
-/// hyper calls back from inside the connection's driver, hence the locks: they are never contended.
-#[derive(Default)]
-pub(crate) struct Interim {
-    is_continued: AtomicBool,
-    has_heads: AtomicBool,
-    heads: Mutex<Vec<u8>>,
-}
-
-impl Interim {
-    /// Registers for the 1xx responses to a request. `100 Continue` opens the body's gate: hyper's
-    /// server sends its own 100 when the body is first asked for. All others are passed on.
-    pub(crate) fn watch<B>(self: &Arc<Self>, request: &mut http::Request<B>) {
-        let interim = Arc::clone(self);
-        hyper::ext::on_informational(request, move |response| {
-            interim.received(response.status(), response.headers());
-        });
-    }
-
-    /// Whether the backend has asked for the body.
-    pub(crate) fn is_continued(&self) -> bool {
-        self.is_continued.load(Ordering::Relaxed)
-    }
-
-    /// The encoded heads that wait to be sent; empty mostly, and then without a lock.
-    pub(crate) fn take(&self) -> Vec<u8> {
-        if !self.has_heads.swap(false, Ordering::Relaxed) {
-            return Vec::new();
-        }
-        self.heads
-            .lock()
-            .map(|mut heads| std::mem::take(&mut *heads))
-            .unwrap_or_default()
-    }
-
-    fn received(&self, status: http::StatusCode, headers: &HeaderMap) {
-        if status == http::StatusCode::CONTINUE {
-            self.is_continued.store(true, Ordering::Relaxed);
-            return;
-        }
-        let Ok(mut heads) = self.heads.lock() else {
-            return;
-        };
-        if heads.len() > REPLAY_BYTES {
-            return;
-        }
-        encode_head(&mut heads, status, headers);
-        self.has_heads.store(true, Ordering::Relaxed);
-    }
-}
-
-fn encode_head(heads: &mut Vec<u8>, status: http::StatusCode, headers: &HeaderMap) {
-    heads.extend_from_slice(b"HTTP/1.1 ");
-    heads.extend_from_slice(status.as_str().as_bytes());
-    heads.push(b' ');
-    heads.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
-    heads.extend_from_slice(b"\r\n");
-    for (name, value) in headers {
-        if name == http::header::CONNECTION {
-            continue;
-        }
-        heads.extend_from_slice(name.as_str().as_bytes());
-        heads.extend_from_slice(b": ");
-        heads.extend_from_slice(value.as_bytes());
-        heads.extend_from_slice(b"\r\n");
-    }
-    heads.extend_from_slice(b"\r\n");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn early_hints_are_encoded_and_continue_is_not() {
-        let interim = Interim::default();
-        let mut headers = HeaderMap::new();
-        headers.insert("link", http::HeaderValue::from_static("</a.css>"));
-        interim.received(http::StatusCode::CONTINUE, &HeaderMap::new());
-        assert!(interim.is_continued());
-        assert!(interim.take().is_empty());
-        interim.received(http::StatusCode::EARLY_HINTS, &headers);
-        assert_eq!(
-            interim.take(),
-            b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"
-        );
-        assert!(interim.take().is_empty());
-    }
 
     #[test]
     fn what_is_kept_has_a_bound() {

@@ -1,0 +1,50 @@
+//! What can be said of a request's head before a route is asked for. Pure.
+
+use http::request::Parts;
+use http::{Method, Version, header};
+
+use super::{Refusal, headers};
+use crate::error::End;
+use crate::vhost::Host;
+
+/// Checks a head as far as it can be without a route; the host that it asks for.
+pub(super) fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
+    let bad = |reason| Refusal {
+        end: End::BadRequest,
+        reason: Some(reason),
+    };
+    if is_ambiguous {
+        return Err(bad("both content-length and transfer-encoding"));
+    }
+    if head.method == Method::CONNECT {
+        return Err(bad("this is not a forward proxy"));
+    }
+    let host = headers::host_of(&head.uri, &head.headers)
+        .map_err(|_| bad("more than one host header"))?
+        .ok_or(End::NoHost)?;
+    Host::parse(&host).map_err(|_| bad("host is not a name"))
+}
+
+/// `Host: __ping__`, exactly so, whatever the method and path (Hipache's `lib/worker.js`).
+pub(super) fn is_ping(head: &Parts) -> bool {
+    head.headers
+        .get(header::HOST)
+        .is_some_and(|host| host.as_bytes() == b"__ping__")
+        && head.uri.authority().is_none()
+}
+
+/// Whether the client wants to send further requests (RFC 9112 §9.3).
+pub(super) fn is_kept_by_client(head: &Parts) -> bool {
+    let lists = |token: &str| {
+        head.headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|listed| listed.trim().eq_ignore_ascii_case(token))
+    };
+    match head.version {
+        Version::HTTP_10 => lists("keep-alive"),
+        _ => !lists("close"),
+    }
+}

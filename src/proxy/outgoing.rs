@@ -1,0 +1,101 @@
+//! A request on its way to backends: cleaned once, sent as often as it takes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use hyper::body::{Body, Incoming};
+
+use super::Downlink;
+use super::headers::{self, Forwarding};
+use super::retry::Repeatable;
+use crate::relay::{Interim, RequestBody, Upload};
+
+/// A request as it goes to backends, for as many attempts as it takes.
+pub(super) struct Outgoing {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    pub(super) upload: Option<Rc<Upload>>,
+    interim: Option<Arc<Interim>>,
+    pub(super) is_upgrade: bool,
+    pub(super) is_idempotent: bool,
+}
+
+impl Outgoing {
+    /// Cleans a request for its way up.
+    pub(super) fn new(mut head: Parts, body: Incoming, forwarding: &Forwarding) -> Self {
+        let expects_continue = headers::expects_continue(&head.headers, head.version);
+        let is_upgrade =
+            head.version == Version::HTTP_11 && headers::upgrade_of(&head.headers).is_some();
+        if let Some(authority) = head.uri.authority() {
+            // RFC 9112 §3.2.2: the target's authority replaces what Host says.
+            let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+            if let Ok(host) = HeaderValue::from_str(host) {
+                head.headers.insert(header::HOST, host);
+            }
+        }
+        headers::prepare_request(&mut head.headers, forwarding, is_upgrade);
+        // RFC 9110 §15.2: a 1xx is not sent to an HTTP/1.0 client.
+        let interim = (head.version == Version::HTTP_11).then(Arc::<Interim>::default);
+        let gate = interim.as_ref().filter(|_| expects_continue).cloned();
+        Self {
+            is_idempotent: headers::is_idempotent(&head.method),
+            uri: headers::origin_form(&head.method, &head.uri),
+            upload: (!body.is_end_stream()).then(|| Upload::new(body, gate, Instant::now())),
+            method: head.method,
+            headers: head.headers,
+            interim,
+            is_upgrade,
+        }
+    }
+
+    /// Asks backends to close: `httpKeepAlive` is off.
+    pub(super) fn close_after(&mut self) {
+        if !self.is_upgrade {
+            self.headers
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
+    pub(super) fn repeatable(&self, tries_left: u32) -> Repeatable {
+        Repeatable {
+            is_idempotent: self.is_idempotent,
+            is_whole: self.upload.as_ref().is_none_or(|upload| upload.is_whole()),
+            tries_left,
+        }
+    }
+
+    /// Sends on what 1xx responses have come.
+    pub(super) fn pass_interim(&self, cx: &mut Context<'_>, link: &Downlink) {
+        if let Some(interim) = &self.interim {
+            let heads = interim.take();
+            if !heads.is_empty() {
+                link.send_interim(cx, &heads);
+            }
+        }
+    }
+
+    /// The request of one attempt; the last one takes the headers along.
+    pub(super) fn request(&mut self, is_last: bool) -> Request<RequestBody> {
+        let body = match &self.upload {
+            Some(upload) => upload.attempt(),
+            None => RequestBody::Empty,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = if is_last {
+            std::mem::take(&mut self.headers)
+        } else {
+            self.headers.clone()
+        };
+        if let Some(interim) = &self.interim {
+            interim.watch(&mut request);
+        }
+        request
+    }
+}
