@@ -78,7 +78,12 @@ mod tests {
 
     #[test]
     fn the_host_is_that_of_the_target_or_of_the_one_line() {
-        let cases: [(&str, &[&str], Result<Option<&str>, RepeatedHost>); 9] = [
+        type Case<'a> = (
+            &'a str,
+            &'a [&'a str],
+            Result<Option<&'a str>, RepeatedHost>,
+        );
+        let cases: [Case<'_>; 9] = [
             ("/", &["a.test:80"], Ok(Some("a.test:80"))),
             ("/", &[""], Ok(Some(""))),
             ("/", &[], Ok(None)),
