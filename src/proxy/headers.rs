@@ -1,1 +1,298 @@
 //! The header rules of an intermediary (RFC 9110 §7.6, RFC 9112). Pure.
+//!
+//! What comes in is cleaned before it goes out: fields that are meant for one connection stay on
+//! it, and the forwarded fields say what we know, or what a trusted proxy before us said. A client
+//! can neither make us drop a field that others rely on nor pass off an address as its own.
+
+mod target;
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, COOKIE, DATE, EXPECT, FORWARDED, HOST, LOCATION, MAX_FORWARDS,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, VARY, VIA, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+
+pub(crate) use target::{RepeatedHost, host_of, origin_form};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PROTOCOL: HeaderName = HeaderName::from_static("x-forwarded-protocol");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// The fields that tell a backend about the client; ours to set.
+static FORWARDED_FIELDS: [HeaderName; 5] = [
+    X_FORWARDED_FOR,
+    X_REAL_IP,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_PROTOCOL,
+    X_FORWARDED_PORT,
+];
+
+/// Fields meant for every recipient, which `Connection` must not name (RFC 9110 §7.6.1) and cannot
+/// take away here: a client behind a trusted proxy would choose what its backend gets to know.
+/// The forwarded fields belong to them.
+static END_TO_END: [HeaderName; 21] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    DATE,
+    EXPECT,
+    FORWARDED,
+    HOST,
+    LOCATION,
+    MAX_FORWARDS,
+    RANGE,
+    SET_COOKIE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    VARY,
+    VIA,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("x-debug"),
+];
+
+/// What a backend is told about where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forwarding {
+    /// Address of the peer on the downstream connection.
+    pub(crate) peer: IpAddr,
+    /// Whether it is a trusted proxy: what it says is passed on.
+    pub(crate) is_trusted: bool,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
+    /// The port that the request came in by.
+    pub(crate) port: u16,
+}
+
+/// Makes the headers of a request fit for the backend. `upgrade`: it asks for a protocol that is
+/// passed on, see [`upgrade_of`].
+pub(crate) fn prepare_request(headers: &mut HeaderMap, forwarding: &Forwarding, upgrade: bool) {
+    let takes_trailers = !upgrade && takes_trailers(headers);
+    remove_hop_by_hop(headers, upgrade);
+    // RFC 9110 §11.7.2: for the next proxy that asks for it. We never ask, and backends are no
+    // proxies.
+    headers.remove(PROXY_AUTHORIZATION);
+    // RFC 9113 §3.1: the upgrade from HTTP/1.1 to h2c is obsolete, and its settings with it.
+    headers.remove(HTTP2_SETTINGS);
+    if takes_trailers {
+        // RFC 9110 §10.1.4: trailers are forwarded here, so the wish for them is, too; a sender of
+        // TE must name it in Connection.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    join_cookies(headers);
+    set_forwarded(headers, forwarding);
+}
+
+/// Makes the headers of a response fit for the client. `upgrade`: its `Upgrade` field counts, as in
+/// a 101 to a passed-on upgrade, or a 426, which must have one (RFC 9110 §15.5.22).
+pub(crate) fn prepare_response(headers: &mut HeaderMap, upgrade: bool) {
+    remove_hop_by_hop(headers, upgrade);
+    // RFC 9110 §11.7.1 and §11.7.3: both apply to the next client on the way only, and towards the
+    // backend that is us. Passed on, a client would send us credentials that go nowhere.
+    headers.remove(PROXY_AUTHENTICATE);
+    headers.remove(PROXY_AUTHENTICATION_INFO);
+}
+
+/// The protocols that a request asks for, where they can be passed on.
+///
+/// RFC 9110 §7.8 wants `Connection: upgrade`, the original only `Upgrade: websocket`: either will
+/// do. Requests that ask for nothing but `h2c` ask for nothing (RFC 9113 §3.1). The caller sees to
+/// it that an HTTP/1.0 request is not asked (RFC 9110 §7.8).
+pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let is_named = || lists(headers, &CONNECTION, b"upgrade");
+    let is_websocket = |token: &[u8]| token.eq_ignore_ascii_case(b"websocket");
+    headers
+        .get_all(UPGRADE)
+        .iter()
+        .find(|value| tokens(value).any(is_passed_on))
+        .filter(|value| tokens(value).any(is_websocket) || is_named())
+}
+
+/// The address that a request is logged under: what a trusted proxy says in `X-Real-IP`, or the
+/// peer. IPv4 in its plain form.
+pub(crate) fn effective_client(headers: &HeaderMap, peer: IpAddr, is_trusted: bool) -> IpAddr {
+    let told = headers.get(X_REAL_IP).filter(|_| is_trusted);
+    told.and_then(|value| value.to_str().ok())
+        .map(str::trim)
+        .map(|text| {
+            let inner = text
+                .strip_prefix('[')
+                .and_then(|text| text.strip_suffix(']'));
+            inner.unwrap_or(text)
+        })
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(peer)
+        .to_canonical()
+}
+
+/// Whether a method may be repeated without a further effect (RFC 9110 §9.2.2).
+pub(crate) fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// Whether the client waits for a `100 Continue` before it sends its body. RFC 9110 §10.1.1: the
+/// value is case-insensitive, and in an HTTP/1.0 request it must be ignored.
+pub(crate) fn expects_continue(headers: &HeaderMap, version: Version) -> bool {
+    version >= Version::HTTP_11 && lists(headers, &EXPECT, b"100-continue")
+}
+
+/// Removes what is meant for one connection only (RFC 9110 §7.6.1).
+fn remove_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
+    let protocols = if upgrade { passed_on(headers) } else { None };
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    // RFC 9112 §6.3: Transfer-Encoding overrides Content-Length, which must not be forwarded then.
+    // hyper frames the body anew: the coding itself ends here.
+    if headers.remove(TRANSFER_ENCODING).is_some() {
+        headers.remove(CONTENT_LENGTH);
+    }
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE] {
+        headers.remove(name);
+    }
+    if let Some(protocols) = protocols {
+        // RFC 9110 §7.8: a sender of Upgrade must name it in Connection.
+        headers.insert(UPGRADE, protocols);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// The fields named in any `Connection` line, as far as they may be taken away. Those that are
+/// removed anyway are not listed, so that the common case allocates nothing.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let usual: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter(|token| !usual.iter().any(|usual| token.eq_ignore_ascii_case(usual)))
+        // What is no field name names no field.
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !END_TO_END.contains(name) && !FORWARDED_FIELDS.contains(name))
+        .collect()
+}
+
+/// Whether the client takes trailers: the member `trailers` of `TE` (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    lists(headers, &TE, b"trailers")
+}
+
+/// All protocols of all `Upgrade` lines but those that are not passed on, as one value.
+fn passed_on(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(UPGRADE).iter();
+    let first = lines.next()?;
+    if lines.next().is_none() && tokens(first).all(is_passed_on) {
+        return Some(first.clone()).filter(|value| !value.is_empty());
+    }
+    let all = headers.get_all(UPGRADE).iter().flat_map(tokens);
+    let kept: Vec<&[u8]> = all.filter(|token| is_passed_on(token)).collect();
+    let joined = HeaderValue::from_bytes(&kept.join(&b", "[..])).ok()?;
+    Some(joined).filter(|value| !value.is_empty())
+}
+
+/// RFC 9113 §3.1: `h2c` in `Upgrade` is obsolete, and what a backend made of it would be HTTP/2 in
+/// a tunnel that nobody looks into.
+fn is_passed_on(token: &[u8]) -> bool {
+    !token.eq_ignore_ascii_case(b"h2c")
+}
+
+/// One line for all cookies: HTTP/1.1 allows one only (RFC 6265 §5.4), and pairs are separated by
+/// `; ` (RFC 9113 §8.2.3), not by the comma that other fields would be joined with.
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines = headers.get_all(COOKIE);
+    if lines.iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Sets the forwarded fields: left as they are where a trusted peer sent them, even empty; added
+/// where it did not; replaced, all values, for everyone else (hipache.md §2).
+fn set_forwarded(headers: &mut HeaderMap, forwarding: &Forwarding) {
+    if !forwarding.is_trusted {
+        remove_look_alikes(headers);
+    }
+    let mut address = None;
+    for name in &FORWARDED_FIELDS {
+        if forwarding.is_trusted && headers.contains_key(name) {
+            continue;
+        }
+        let value = if *name == X_FORWARDED_PORT {
+            HeaderValue::from(forwarding.port)
+        } else if *name == X_FORWARDED_FOR || *name == X_REAL_IP {
+            address
+                .get_or_insert_with(|| address_value(forwarding.peer))
+                .clone()
+        } else {
+            HeaderValue::from_static(forwarding.scheme)
+        };
+        headers.insert(name, value);
+    }
+}
+
+/// Removes `X_Forwarded_For` and its like: CGI, WSGI and PHP see no difference between `_` and `-`,
+/// so the lie would stand beside the truth.
+fn remove_look_alikes(headers: &mut HeaderMap) {
+    let is_look_alike = |name: &&HeaderName| {
+        let bytes = name.as_str().bytes();
+        let dashed = || {
+            bytes
+                .clone()
+                .map(|byte| if byte == b'_' { b'-' } else { byte })
+        };
+        name.as_str().contains('_')
+            && FORWARDED_FIELDS
+                .iter()
+                .any(|field| field.as_str().bytes().eq(dashed()))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(is_look_alike).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// An address as a header says it: plain IPv4, also for a mapped one.
+fn address_value(address: IpAddr) -> HeaderValue {
+    let mut text = String::with_capacity(39);
+    // A write to a string cannot fail, and an address has no byte that a header may not carry.
+    let _ = write!(text, "{}", address.to_canonical());
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Whether a list field has this member, in any of its lines and in any case.
+fn lists(headers: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
+    let mut members = headers.get_all(name).iter().flat_map(tokens);
+    members.any(|token| token.eq_ignore_ascii_case(member))
+}
+
+/// The members of a list (RFC 9110 §5.6.1): separated by commas, empty ones ignored.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let members = value.as_bytes().split(|&byte| byte == b',');
+    members
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,16 +8,17 @@ mod line;
 
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+pub(crate) use line::{Record, RequestLine};
 
 use super::events::{Event, emit};
 use super::writer::{LineWriter, Shared};
@@ -33,42 +34,6 @@ const QUEUE_BATCHES: usize = 512;
 const QUEUE_BYTES: u64 = (QUEUE_BATCHES * BATCH_BYTES) as u64;
 /// Losses are told at most so often.
 const LOSSES_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What a line needs, borrowed from the finished exchange.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a> {
-    /// The effective client: `X-Real-IP` of a trusted peer, or the peer itself.
-    pub(crate) client: IpAddr,
-    /// When the request head was complete.
-    pub(crate) arrived: SystemTime,
-    /// Method; `None` with the target and version when the head was refused: the request is `-`.
-    pub(crate) request: Option<RequestLine<'a>>,
-    /// Status sent to the client; 0 when none was.
-    pub(crate) status: u16,
-    /// Bytes written to the client for this exchange: head, body and framing.
-    pub(crate) bytes_sent: u64,
-    /// `Referer`, empty when absent.
-    pub(crate) referer: &'a [u8],
-    /// `User-Agent`, empty when absent.
-    pub(crate) user_agent: &'a [u8],
-    /// Identifier of the frontend, `-` where there is none.
-    pub(crate) vhost: &'a [u8],
-    /// From the arrival of the head to the end.
-    pub(crate) total: Duration,
-    /// From the choice of the last backend to the end; zero where none was chosen.
-    pub(crate) backend: Duration,
-}
-
-/// The request line as it was received.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestLine<'a> {
-    /// Method.
-    pub(crate) method: &'a str,
-    /// Target as it came: origin, absolute, authority or asterisk form.
-    pub(crate) target: &'a [u8],
-    /// `1.0` or `1.1`.
-    pub(crate) version: &'a str,
-}
 
 /// The access log of one worker. Not shared with other threads.
 pub(crate) struct AccessLog {

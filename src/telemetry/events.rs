@@ -268,3 +268,6 @@ fn tell_surroundings(event: &Event<'_>) {
 fn whole_milliseconds(duration: Duration) -> Duration {
     Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000)
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,7 +176,7 @@ fn is_writable(target: &impl AsFd, is_patient: bool) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -196,7 +196,11 @@ mod tests {
     }
 
     /// What each write of the log holds while `tell` runs.
-    fn writes(debug: bool, asked: Option<&str>, tell: impl FnOnce()) -> Vec<String> {
+    pub(in crate::telemetry) fn writes(
+        debug: bool,
+        asked: Option<&str>,
+        tell: impl FnOnce(),
+    ) -> Vec<String> {
         let memory = Memory::default();
         let target = memory.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -209,3 +209,43 @@ fn a_log_without_a_target_takes_lines_and_a_dropped_log_keeps_them() {
     assert!(shared.wait_for(1, Duration::from_secs(10)));
     assert_eq!(numbers(&path), [1]);
 }
+
+#[test]
+fn workers_that_share_a_file_do_not_break_each_others_lines() {
+    const LINES: usize = 20_000;
+    let directory = Directory::new("shared");
+    let path = directory.0.join("log");
+    let workers = [0, 1, 2].map(|worker| {
+        let target = open(&path);
+        std::thread::spawn(move || {
+            let log = AccessLog::start(Some(target), Slot::detached());
+            (0..LINES).for_each(|number| write(&log, worker * LINES + number));
+            log.shutdown(Duration::from_secs(20));
+        })
+    });
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    let mut found = numbers(&path);
+    found.sort_unstable();
+    assert_eq!(found, (0..3 * LINES).collect::<Vec<_>>());
+}
+
+#[test]
+fn losses_are_told_as_they_grow_at_most_once_a_minute_and_at_the_end() {
+    let slot = Slot::detached();
+    let log = AccessLog::start(Some(open(Path::new("/dev/null"))), slot);
+    let told = |is_end: bool| {
+        let log = log.log.as_ref().unwrap();
+        crate::telemetry::stderr::tests::writes(false, None, || log.tell_losses(is_end))
+    };
+    let lose = |lines: u64| log.log.as_ref().unwrap().batch.borrow_mut().dropped += lines;
+    assert!(told(true).is_empty(), "nothing was lost");
+    lose(5);
+    assert!(told(false)[0].ends_with("dropped=5 failed=0\n"));
+    lose(2);
+    assert!(told(false).is_empty(), "within the minute");
+    lose(1);
+    assert!(told(true)[0].ends_with("dropped=3 failed=0\n"));
+    assert!(told(true).is_empty(), "all is told");
+}

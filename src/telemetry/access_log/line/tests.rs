@@ -1,4 +1,3 @@
-use super::super::RequestLine;
 use super::*;
 
 fn record<'a>() -> Record<'a> {
