@@ -3,6 +3,7 @@
 use http::request::Parts;
 use http::{Method, Version, header};
 
+use super::reply::{self, Answer};
 use super::{Refusal, headers};
 use crate::error::End;
 use crate::vhost::Host;
@@ -11,7 +12,10 @@ use crate::vhost::Host;
 pub(super) fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
     let bad = |reason| Refusal {
         end: End::BadRequest,
-        reason: Some(reason),
+        answer: Answer {
+            reason,
+            ..reply::answer(End::BadRequest)
+        },
     };
     if is_ambiguous {
         return Err(bad("both content-length and transfer-encoding"));

@@ -62,12 +62,13 @@ pub(crate) struct Proxy {
 /// Why an exchange gets an answer of our own.
 pub(crate) struct Refusal {
     end: End,
-    reason: Option<&'static str>,
+    answer: reply::Answer,
 }
 
 impl From<End> for Refusal {
     fn from(end: End) -> Self {
-        Self { end, reason: None }
+        let answer = reply::answer(end);
+        Self { end, answer }
     }
 }
 
@@ -202,7 +203,9 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let (mut head, incoming) = answer.response.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        headers::prepare_response(&mut head.headers, is_upgrade);
+        // RFC 9110 §15.5.22: a 426 names the protocol that is wanted.
+        let keeps_upgrade = is_upgrade || head.status == StatusCode::UPGRADE_REQUIRED;
+        headers::prepare_response(&mut head.headers, keeps_upgrade);
         // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).
         head.version = Version::HTTP_11;
         exchange.status = head.status.as_u16();
@@ -260,12 +263,11 @@ impl Proxy {
         refusal: &Refusal,
         wants_debug: bool,
     ) -> Response<ReplyBody> {
-        let answer = reply::answer(refusal.end);
-        let reason = refusal.reason.unwrap_or(answer.reason);
-        let mut response = reply::refusal(answer.status, reason, &self.pages);
+        let answer = refusal.answer;
+        let mut response = reply::refusal(answer, &self.pages);
         exchange.status = answer.status.as_u16();
         if wants_debug {
-            add_debug(response.headers_mut(), &exchange, Some(reason));
+            add_debug(response.headers_mut(), &exchange, Some(answer.reason));
         }
         let link = Rc::clone(exchange.link());
         link.complete(exchange, refusal.end);
@@ -286,7 +288,7 @@ fn add_debug(headers: &mut http::HeaderMap, exchange: &Exchange, error: Option<&
                 .as_ref()
                 .map(|routed| &*routed.frontend.vhost),
             frontend_key: exchange.host(),
-            total: now.saturating_duration_since(exchange.began),
+            total: Some(now.saturating_duration_since(exchange.began)),
             backend: attempt.map(|attempt| now.saturating_duration_since(attempt.began)),
             error,
         },

@@ -72,6 +72,8 @@ pub(crate) fn answer(end: End) -> Answer {
             "connecting to the backend took too long",
         ),
         End::ReadTimeout => (Status::GATEWAY_TIMEOUT, "backend did not answer in time"),
+        // Never sent: a tunnel has had its 101 long before it falls silent.
+        End::TunnelIdle => (Status::GATEWAY_TIMEOUT, "tunnel was idle for too long"),
         End::DnsError
         | End::ConnectionRefused
         | End::DestinationUnavailable

@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
-
 use super::retry::Failure;
 use super::{Refusal, reply};
 use crate::balance::{BackendSet, Pick, pick};
@@ -65,14 +63,9 @@ impl Tries {
         let Some(failure) = self.last else {
             return nothing_left.into();
         };
-        let reason = match reply::answer(failure.end).status {
-            StatusCode::BAD_GATEWAY if self.allowed == 0 => Some("Retry on error is disabled"),
-            StatusCode::BAD_GATEWAY => Some("Reached max retries limit"),
-            _ => None,
-        };
         Refusal {
             end: failure.end,
-            reason,
+            answer: reply::answer(failure.end).out_of_attempts(self.allowed),
         }
     }
 }
