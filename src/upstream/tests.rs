@@ -368,6 +368,27 @@ fn alive_knows_of_a_close_before_the_runtime_does() {
 }
 
 #[test]
+fn a_close_is_noticed_by_a_task_that_has_used_up_its_budget() {
+    run(async {
+        let (server, upstreams) = (Server::bind(), Setup::default().start());
+        drop(one_idle(&upstreams, &server).await);
+        turn().await;
+        let (backend, notes) = (server.backend(), ConnectNotes::default());
+        let mut acquired = pin!(upstreams.acquire(&backend, Want::Any, &notes));
+        let mut is_first = true;
+        let acquired = poll_fn(|cx| {
+            while is_first && tokio::task::coop::has_budget_remaining() {
+                let _ = pin!(tokio::task::coop::consume_budget()).poll(cx);
+            }
+            is_first = false;
+            acquired.as_mut().poll(cx)
+        });
+        assert!(acquired.await.is_ok());
+        assert!(!notes.is_reused.get());
+    });
+}
+
+#[test]
 fn fresh_opens_a_new_connection_and_gives_up_an_idle_one_when_full() {
     run(async {
         for (max_sockets, idle_after) in [(2, true), (1, false)] {
