@@ -103,14 +103,19 @@ pub(crate) fn poll_read_into(
     mut cursor: hyper::rt::ReadBufCursor<'_>,
     inspect: impl FnOnce(&[u8]),
 ) -> Poll<io::Result<usize>> {
-    let count = {
-        // SAFETY: `ReadBuf` never de-initialises a byte, which is all that `as_mut` asks for.
-        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
-        ready!(io.poll_read(cx, &mut buffer))?;
-        inspect(buffer.filled());
-        buffer.filled().len()
-    };
-    // SAFETY: `ReadBuf::filled` covers initialised bytes only, and it began at the cursor.
+    // SAFETY: `ReadBuf` never de-initialises a byte, which is all that `as_mut` asks for.
+    let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+    let start = buffer.filled().as_ptr();
+    ready!(io.poll_read(cx, &mut buffer))?;
+    if buffer.filled().as_ptr() != start {
+        return Poll::Ready(Err(io::Error::other(
+            "the stream put another buffer in place",
+        )));
+    }
+    inspect(buffer.filled());
+    let count = buffer.filled().len();
+    // SAFETY: `ReadBuf::filled` covers initialised bytes only, and begins at the cursor: a stream
+    // could have put another buffer in its place, which was ruled out above.
     unsafe { cursor.advance(count) };
     Poll::Ready(Ok(count))
 }

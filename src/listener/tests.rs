@@ -69,10 +69,14 @@ fn a_connection_that_queued_before_anyone_accepted_is_received() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     on_a_worker(async {
         let shortage = Shortage::default();
-        let accepting = accept_each(&listeners.of_slot(0)[0], &shortage, |stream, peer, local| {
-            assert!(stream.nodelay().unwrap());
-            seen.borrow_mut().push((peer, local));
-        });
+        let accepting = accept_each(
+            &listeners.of_slot(0)[0],
+            &shortage,
+            |stream, peer, local| {
+                assert!(stream.nodelay().unwrap());
+                seen.borrow_mut().push((peer, local));
+            },
+        );
         let _ = tokio::time::timeout(Duration::from_millis(200), accepting).await;
     });
     assert_eq!(*seen.borrow(), [(client.local_addr().unwrap(), address)]);
@@ -104,12 +108,15 @@ fn once_newcomers_are_refused_a_queued_connection_lives_and_a_new_one_is_not_ans
 fn visit(address: SocketAddr) -> Option<Result<(), io::Error>> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok()?;
     let mut text = Vec::new();
-    Some(stream.read_to_end(&mut text).map(|_| ()).and_then(|()| {
-        match text.as_slice() {
-            b"hello" => Ok(()),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }))
+    Some(
+        stream
+            .read_to_end(&mut text)
+            .map(|_| ())
+            .and_then(|()| match text.as_slice() {
+                b"hello" => Ok(()),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            }),
+    )
 }
 
 #[test]

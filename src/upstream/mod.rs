@@ -1,1 +1,252 @@
 //! A usable connection to a backend, new or reused, within limits.
+//!
+//! ```text
+//! acquire ── pool: kept? ──yes──→ Upstream ── send, poll_drive ──→ release ──→ pool
+//!              │ no: claim a place, or wait for one                into_tunnel → relay
+//!              └──→ connect: resolve → TCP → TLS → HTTP
+//! ```
+//!
+//! Comes after the pick and before the relay. Invariant: to one backend (scheme, host and port) a
+//! worker never has more than `maxSockets` connections, tunnels and those being opened included.
+
+mod connect;
+mod error;
+mod io;
+mod link;
+mod pool;
+mod resolve;
+mod tls;
+
+use std::error::Error;
+use std::hash::{Hash, Hasher};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use connect::{Connector, Stopwatch, before};
+use link::Link;
+use pool::{Claim, Grant, Limits, Pool, Turn};
+use resolve::{AGES, Resolver, look_up};
+use tls::Tls;
+
+use crate::config::Config;
+use crate::scoreboard::{Counter, Slot};
+use crate::vhost::Backend;
+
+pub(crate) use connect::ConnectNotes;
+pub(crate) use error::ConnectError;
+pub(crate) use io::{UpstreamIo, Wire};
+pub(crate) use link::{Place, Upstream};
+
+/// How long a connection is kept idle: below the 5 s after which Node, the usual backend, closes it,
+/// as a request that crosses the close on the wire is lost or must be retried.
+const IDLE_LIMIT: Duration = Duration::from_secs(4);
+
+/// The pause between two sweeps of idle connections. One that is too old is not used before it is
+/// swept, either.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The body of a request to a backend.
+pub(crate) trait RequestBody:
+    Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static
+{
+}
+
+/// Which connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// A kept one if there is one that is not known to be closed.
+    Any,
+    /// A kept one only if the kernel has heard nothing of its end at this very moment: for requests
+    /// that may not be repeated.
+    Alive,
+    /// A new one.
+    Fresh,
+}
+
+/// All connections of a worker to backends.
+pub(crate) struct Upstreams<B: RequestBody> {
+    pool: Rc<Pool<Origin, Link<B>>>,
+    connector: Connector,
+    /// Limit of one acquisition as a whole.
+    connect_limit: Option<Duration>,
+    slot: Slot,
+}
+
+/// What connections are kept by: scheme, host and port of a backend, whatever else its URL says.
+#[derive(Clone)]
+struct Origin(Rc<Backend>);
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, two) = (&*self.0, &*other.0);
+        one.port == two.port && one.scheme == two.scheme && one.host == two.host
+    }
+}
+
+impl Eq for Origin {}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let backend = &*self.0;
+        (backend.port, backend.scheme, &backend.host).hash(state);
+    }
+}
+
+impl<B: RequestBody> Upstreams<B> {
+    /// Starts the sweeper, a task that ends within a second after the last handle is dropped.
+    pub(crate) fn start(config: &Config, slot: Slot) -> Rc<Self> {
+        let server = &config.server;
+        let limits = Limits {
+            claims: server.max_sockets.max(1),
+            idle: server.http_keep_alive.then_some(IDLE_LIMIT),
+        };
+        let connector = Connector::new(Resolver::new(look_up, AGES), Tls::default());
+        let upstreams = Rc::new(Self {
+            pool: Pool::new(limits),
+            connector,
+            connect_limit: server.timeouts.connect,
+            slot,
+        });
+        upstreams.start_sweeper(SWEEP_INTERVAL);
+        upstreams
+    }
+
+    /// A usable connection, kept or new, within `maxSockets` and the connect limit.
+    ///
+    /// `notes` say what was done, also where it fails or is dropped half way. Dropped, it leaves its
+    /// place in the queue and takes no connection from others.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was sent in any of them, so the request may go elsewhere.
+    pub(crate) async fn acquire(
+        self: &Rc<Self>,
+        backend: &Rc<Backend>,
+        want: Want,
+        notes: &ConnectNotes,
+    ) -> Result<Upstream<B>, ConnectError> {
+        let origin = Origin(Rc::clone(backend));
+        if let Some(kept) = self.take_kept(&origin, want) {
+            return Ok(self.note_reuse(kept, notes));
+        }
+        // Boxed, so that the common case does not carry the states of a handshake.
+        Box::pin(self.acquire_new(&origin, want, notes)).await
+    }
+
+    /// The first kept connection that is still usable; those that are not are closed on the way.
+    fn take_kept(&self, origin: &Origin, want: Want) -> Option<Upstream<B>> {
+        if want == Want::Fresh {
+            return None;
+        }
+        let now = std::time::Instant::now();
+        loop {
+            let (link, claim) = self.pool.take(origin, now)?;
+            if let Ok(upstream) = renew(link, claim, want) {
+                return Some(upstream);
+            }
+        }
+    }
+
+    async fn acquire_new(
+        &self,
+        origin: &Origin,
+        want: Want,
+        notes: &ConnectNotes,
+    ) -> Result<Upstream<B>, ConnectError> {
+        let deadline = self
+            .connect_limit
+            .and_then(|limit| Instant::now().checked_add(limit));
+        let claim = match self.pool.claim(origin) {
+            Turn::Now(claim) => claim,
+            Turn::Never => return Err(ConnectError::LimitReached),
+            Turn::Later(turn) => match self.wait(turn, deadline, notes).await? {
+                Grant::New(claim) => claim,
+                // The link, if it is not usable, is closed here and its place is ours.
+                Grant::Kept(link, claim) => match renew(link, claim, want) {
+                    Ok(kept) => return Ok(self.note_reuse(kept, notes)),
+                    Err(claim) => claim,
+                },
+            },
+        };
+        let connecting = self.connector.connect(&origin.0, deadline, notes);
+        let link = connecting.await?;
+        self.slot.add(Counter::UpstreamConnects, 1);
+        Ok(Upstream::new(link, claim))
+    }
+
+    /// Waits in the queue of the backend.
+    async fn wait(
+        &self,
+        turn: oneshot::Receiver<Grant<Origin, Link<B>>>,
+        deadline: Option<Instant>,
+        notes: &ConnectNotes,
+    ) -> Result<Grant<Origin, Link<B>>, ConnectError> {
+        self.slot.add(Counter::UpstreamWaits, 1);
+        let _watch = Stopwatch::start(|took| notes.waited.set(took));
+        match before(deadline, turn).await {
+            Some(Ok(grant)) => Ok(grant),
+            Some(Err(_)) | None => Err(ConnectError::LimitReached),
+        }
+    }
+
+    fn note_reuse(&self, kept: Upstream<B>, notes: &ConnectNotes) -> Upstream<B> {
+        self.slot.add(Counter::UpstreamReuses, 1);
+        notes.is_reused.set(true);
+        notes.peer.set(Some(kept.wire().peer));
+        kept
+    }
+
+    fn start_sweeper(self: &Rc<Self>, pause: Duration) {
+        let upstreams = Rc::downgrade(self);
+        tokio::task::spawn_local(sweep_while_alive(upstreams, pause));
+    }
+
+    /// Closes what is idle for too long or was closed by its backend.
+    fn sweep(&self, now: std::time::Instant) {
+        self.pool.sweep(now, Link::settle);
+    }
+}
+
+/// Makes a kept connection ready for a further exchange, or closes it and leaves its place.
+fn renew<B: RequestBody>(
+    mut link: Link<B>,
+    claim: Claim<Origin, Link<B>>,
+    want: Want,
+) -> Result<Upstream<B>, Claim<Origin, Link<B>>> {
+    let is_usable = match want {
+        Want::Any => link.settle(),
+        Want::Alive => link.settle_probed(),
+        Want::Fresh => false,
+    };
+    if !is_usable {
+        return Err(claim);
+    }
+    link.wire.reset();
+    Ok(Upstream::new(link, claim))
+}
+
+/// The sweeper's life: it keeps nothing alive.
+async fn sweep_while_alive<B: RequestBody>(upstreams: Weak<Upstreams<B>>, pause: Duration) {
+    let mut ticks = interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(upstreams) = upstreams.upgrade() else {
+            return;
+        };
+        upstreams.sweep(std::time::Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Connections that end otherwise than by going back to the pool.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+#[test]
+fn a_request_that_a_closed_connection_never_took_is_handed_back() {
+    run(async {
+        let (server, upstreams) = (Server::bind(), Setup::default().start());
+        let notes = ConnectNotes::default();
+        let mut upstream = upstreams
+            .acquire(&server.backend(), Want::Any, &notes)
+            .await
+            .unwrap();
+        drop(server.accept());
+        turn().await;
+        let mut response = pin!(upstream.send(request(TestBody::Empty)));
+        let mut ends = 0;
+        let result = poll_fn(|cx| {
+            ends += usize::from(upstream.poll_drive(cx).is_ready());
+            response.as_mut().poll(cx)
+        });
+        let mut error = result.await.unwrap_err();
+        assert!(error.take_message().is_some());
+        assert_eq!(upstream.wire().bytes_written.get(), 0);
+        assert!(poll_fn(|cx| Poll::Ready(upstream.poll_drive(cx).is_pending())).await);
+        assert_eq!(ends, 1, "the end is told once");
+        assert!(!upstream.is_reusable());
+    });
+}
+
+#[test]
+fn an_early_response_leaves_no_reusable_connection() {
+    run(async {
+        let (server, upstreams) = (Server::bind(), Setup::default().start());
+        let notes = ConnectNotes::default();
+        let mut upstream = upstreams
+            .acquire(&server.backend(), Want::Any, &notes)
+            .await
+            .unwrap();
+        let mut served = server.accept();
+        let early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
+        let response = head(&mut upstream, TestBody::Stuck, || served.answer(early)).await;
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(!upstream.is_reusable());
+        upstream.release();
+        served.assert_closed();
+    });
+}
+
+#[test]
+fn a_half_read_response_leaves_no_reusable_connection() {
+    run(async {
+        let (server, upstreams) = (Server::bind(), Setup::default().start());
+        let notes = ConnectNotes::default();
+        let mut upstream = upstreams
+            .acquire(&server.backend(), Want::Any, &notes)
+            .await
+            .unwrap();
+        let mut served = server.accept();
+        let half = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhi";
+        let response = head(&mut upstream, TestBody::Empty, || served.answer(half)).await;
+        drop(response);
+        upstream.release();
+        served.assert_closed();
+    });
+}
+
+#[test]
+fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
+    run(async {
+        let upstreams = Setup {
+            max_sockets: 1,
+            limit: Duration::from_millis(50),
+            ..Setup::default()
+        }
+        .start();
+        let (server, notes) = (Server::bind(), ConnectNotes::default());
+        let backend = server.backend();
+        let mut upstream = upstreams
+            .acquire(&backend, Want::Any, &notes)
+            .await
+            .unwrap();
+        let mut served = server.accept();
+        let switch =
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nearly";
+        let response = head(&mut upstream, TestBody::Empty, || served.answer(switch)).await;
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert!(poll_fn(|cx| Poll::Ready(upstream.poll_drive(cx).is_pending())).await);
+        let (mut stream, early, place) = upstream.into_tunnel().expect("the driver has ended");
+        assert_eq!(&*early, b"early");
+
+        stream.write_all(b"ping").await.unwrap();
+        let mut bytes = [0; 4];
+        served.0.read_exact(&mut bytes).unwrap();
+        served.0.write_all(&bytes).unwrap();
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"ping");
+
+        let full = upstreams.acquire(&backend, Want::Any, &notes).await;
+        assert!(matches!(full, Err(ConnectError::LimitReached)));
+        drop((stream, place));
+        upstreams
+            .acquire(&backend, Want::Any, &notes)
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_connection_still_in_http_is_no_tunnel() {
+    run(async {
+        let (server, upstreams) = (Server::bind(), Setup::default().start());
+        let notes = ConnectNotes::default();
+        let upstream = upstreams
+            .acquire(&server.backend(), Want::Any, &notes)
+            .await
+            .unwrap();
+        assert!(upstream.into_tunnel().is_none());
+    });
+}
