@@ -30,6 +30,7 @@ const HEAD_BYTES: usize = 80 * 1024;
 pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: DrainWatch) {
     let is_trusted = proxy.is_trusted(downstream.peer.ip());
     let link = Downlink::new(downstream, is_trusted, drain);
+    let _last_act = LastAct(&link);
     let server = &proxy.config().server;
     let limits = Rc::new(ClientLimits::new(&server.timeouts, server.drain_idle));
     let io = ClientIo::new(Rc::clone(&link), limits);
@@ -67,6 +68,17 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
             let is_broken = result.is_err() && status.is_none();
             close::close(&link, is_broken).await;
         }
+    }
+}
+
+/// Lets go of what waits in the connection, however its task ends: an exchange there holds the
+/// connection in turn, and neither would ever be dropped.
+struct LastAct<'a>(&'a Downlink);
+
+impl Drop for LastAct<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+        drop(self.0.take_switch());
     }
 }
 

@@ -3,17 +3,16 @@
 //! Each try picks, connects, sends and waits for the head. What a failure means is judged by
 //! `retry`; here it is only found out and carried out.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
-use super::head_wait::{Cause, Chain, HeadWait, Waited, failure_to_connect};
+use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect};
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Next, Reached, judge};
 use super::tries::{Target, Tries};
@@ -165,39 +164,9 @@ impl Proxy {
         request: Request<RequestBody>,
         outgoing: &Outgoing,
     ) -> Result<Answer, (Failure, Cause)> {
-        let mut wait = HeadWait::new(&self.config.server.timeouts, outgoing.upload.clone());
+        let mut wait = HeadWait::new(&self.config.server.timeouts, outgoing, link);
         let mut sending = pin!(upstream.send(request));
-        let result = poll_fn(|cx| {
-            loop {
-                let is_over = upstream.poll_drive(cx).is_ready();
-                outgoing.pass_interim(cx, link);
-                // The driver above, polled in this very call, is all that makes it ready.
-                let idle = &mut Context::from_waker(Waker::noop());
-                if let Poll::Ready(result) = sending.as_mut().poll(idle) {
-                    return Poll::Ready(
-                        result.map_err(|error| wait.failure_of(error.into_error(), &upstream)),
-                    );
-                }
-                if is_over {
-                    let cause = "connection ended without a word".into();
-                    return Poll::Ready(Err(wait.failure(
-                        End::ConnectionTerminated,
-                        &upstream,
-                        cause,
-                    )));
-                }
-                match wait.poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Waited::BodyReleased) => {}
-                    Poll::Ready(Waited::TooLong(end)) => {
-                        let cause = "silent for too long".into();
-                        return Poll::Ready(Err(wait.failure(end, &upstream, cause)));
-                    }
-                }
-            }
-        })
-        .await;
-        let response = result?;
+        let response = poll_fn(|cx| wait.poll_head(cx, &mut upstream, sending.as_mut())).await?;
         if let Some(upload) = &outgoing.upload {
             upload.give_up_replay();
         }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::exchange::Exchange;
@@ -122,6 +122,14 @@ impl Downlink {
             Some(stream) => operation(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
+    }
+
+    /// Looks for a sign of life without reading it: an error is a reset. A closed sending side is
+    /// none: a client may close it and still wait for the response (RFC 9112 §9.6).
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut byte = [0];
+        self.with_stream(|stream| stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))
+            .map_ok(|_| ())
     }
 
     /// Takes the socket away from HTTP: for a tunnel or for closing.
@@ -293,11 +301,5 @@ impl Downlink {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for Downlink {
-    fn drop(&mut self) {
-        self.abandon();
     }
 }

@@ -3,10 +3,16 @@
 //! While the client still sends, silence is its fault or the backend's, whoever is waited for;
 //! afterwards it is the backend's.
 
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::Downlink;
+use super::outgoing::Outgoing;
 use super::retry::{Failure, Reached};
 use crate::config::Timeouts;
 use crate::error::End;
@@ -20,16 +26,21 @@ const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
 /// What made an attempt fail, for the log of the process.
 pub(super) type Cause = Box<dyn std::error::Error>;
 
+/// What hyper hands back for a request that it was given.
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
 /// The wait of one attempt.
 pub(super) struct HeadWait<'a> {
     timeouts: &'a Timeouts,
-    upload: Option<Rc<Upload>>,
+    outgoing: &'a Outgoing,
+    link: &'a Downlink,
     sent_at: Instant,
     deadline: Deadline,
+    is_client_watched: bool,
 }
 
 /// What the passing of time brought.
-pub(super) enum Waited {
+enum Waited {
     /// The body is held back no longer: drive the connection again.
     BodyReleased,
     /// A limit is over.
@@ -38,38 +49,87 @@ pub(super) enum Waited {
 
 impl<'a> HeadWait<'a> {
     /// Begins to wait.
-    pub(super) fn new(timeouts: &'a Timeouts, upload: Option<Rc<Upload>>) -> Self {
+    pub(super) fn new(timeouts: &'a Timeouts, outgoing: &'a Outgoing, link: &'a Downlink) -> Self {
         Self {
             timeouts,
-            upload,
+            outgoing,
+            link,
             sent_at: Instant::now(),
             deadline: Deadline::default(),
+            is_client_watched: true,
         }
     }
 
-    /// Ready when a limit is over. Cancel safe.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
-        let is_held_back = self.upload.as_ref().is_some_and(|u| u.is_held_back());
+    /// Drives the backend's connection until the head is there or the attempt has failed.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream<RequestBody>,
+        mut sending: Pin<&mut impl Future<Output = Sent>>,
+    ) -> Poll<Result<Response<Incoming>, (Failure, Cause)>> {
+        loop {
+            let is_over = upstream.poll_drive(cx).is_ready();
+            self.outgoing.pass_interim(cx, self.link);
+            // The driver above, polled in this very call, is all that makes it ready.
+            let idle = &mut Context::from_waker(Waker::noop());
+            if let Poll::Ready(sent) = sending.as_mut().poll(idle) {
+                let failed = |error: TrySendError<_>| self.failure_of(error.into_error(), upstream);
+                return Poll::Ready(sent.map_err(failed));
+            }
+            let (end, cause) = if is_over {
+                (End::ConnectionTerminated, "connection is over")
+            } else if self.is_client_gone(cx) {
+                (End::ClientGone, "client reset its connection")
+            } else {
+                match ready!(self.poll_limits(cx)) {
+                    Waited::BodyReleased => continue,
+                    Waited::TooLong(end) => (end, "silent for longer than the limit"),
+                }
+            };
+            return Poll::Ready(Err(self.failure(end, upstream, cause.into())));
+        }
+    }
+
+    /// While a body comes, reading it tells; afterwards nobody reads, so the socket is watched
+    /// until it has said something that is not a reset.
+    fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_client_watched || self.upload().is_some_and(|upload| !upload.is_ended()) {
+            return false;
+        }
+        match self.link.poll_peek(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                self.is_client_watched = false;
+                false
+            }
+            Poll::Ready(Err(_)) => true,
+        }
+    }
+
+    fn upload(&self) -> Option<&Upload> {
+        self.outgoing.upload.as_deref()
+    }
+
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
+        let is_held_back = self.upload().is_some_and(Upload::is_held_back);
         let gate = is_held_back.then(|| self.sent_at + CONTINUE_LIMIT);
         let limit = self.limit();
-        if self.deadline.poll(cx, earlier(gate, limit)).is_pending() {
-            return Poll::Pending;
-        }
+        ready!(self.deadline.poll(cx, earlier(gate, limit)));
         if limit.is_some_and(|limit| limit <= Instant::now()) {
-            let is_clients_turn = self.upload.as_ref().is_some_and(|u| u.is_starved());
+            let is_clients_turn = self.upload().is_some_and(Upload::is_starved);
             return Poll::Ready(Waited::TooLong(match is_clients_turn {
                 true => End::ClientTimeout,
                 false => End::ReadTimeout,
             }));
         }
-        if let Some(upload) = &self.upload {
+        if let Some(upload) = self.upload() {
             upload.open_gate();
         }
         Poll::Ready(Waited::BodyReleased)
     }
 
     fn limit(&self) -> Option<Instant> {
-        match &self.upload {
+        match self.upload() {
             Some(upload) if !upload.is_ended() && !upload.is_held_back() => {
                 after(upload.moved_at().max(self.sent_at), self.timeouts.idle_body)
             }
@@ -82,12 +142,12 @@ impl<'a> HeadWait<'a> {
     }
 
     /// The failure that hyper's error stands for.
-    pub(super) fn failure_of(
+    fn failure_of(
         &self,
         error: hyper::Error,
         upstream: &Upstream<RequestBody>,
     ) -> (Failure, Cause) {
-        let has_client_failed = self.upload.as_ref().is_some_and(|u| u.is_failed());
+        let has_client_failed = self.upload().is_some_and(Upload::is_failed);
         let end = if has_client_failed {
             End::ClientGone
         } else if error.is_parse() {
@@ -99,7 +159,7 @@ impl<'a> HeadWait<'a> {
     }
 
     /// A failure, with how far the attempt came.
-    pub(super) fn failure(
+    fn failure(
         &self,
         end: End,
         upstream: &Upstream<RequestBody>,
