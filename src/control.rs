@@ -18,8 +18,8 @@ use nix::sys::socket::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-pub(crate) use message::{ToMaster, ToWorker};
 use message::{FRAME, Frame};
+pub(crate) use message::{ToMaster, ToWorker};
 
 /// Messages kept for a worker whose socket is full. The kernel holds some hundred before that, so a
 /// worker that fills this, too, has not read for a very long time.
@@ -114,14 +114,14 @@ impl WorkerEnd {
     /// Puts the worker's half of a pair on the current runtime.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: crate::sys::watch_descriptor(socket)?,
         })
     }
 
     /// The next message; `None` when the master is gone. An error is a message that could not be
     /// understood; it is consumed. Cancel safe.
     pub(crate) async fn hear(&self) -> io::Result<Option<ToWorker>> {
-        let received = self.socket.async_io(Interest::READABLE, |socket| receive(socket));
+        let received = self.socket.async_io(Interest::READABLE, receive);
         match received.await? {
             Some((frame, descriptor)) => Ok(Some(ToWorker::from_frame(frame, descriptor)?)),
             None => Ok(None),
@@ -143,7 +143,13 @@ fn send(socket: &OwnedFd, frame: Frame, descriptor: Option<BorrowedFd<'_>>) -> i
     let rights = raw.as_ref().map(|raw| [ControlMessage::ScmRights(raw)]);
     let attached = rights.as_ref().map_or(&[][..], |rights| &rights[..]);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], attached, flags, None)?;
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&bytes)],
+        attached,
+        flags,
+        None,
+    )?;
     Ok(())
 }
 
@@ -155,12 +161,12 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(Frame, Option<OwnedFd>)>> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let (length, mut descriptors) = {
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let received =
-            match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
-                // What a socket says whose peer closed it with messages unread.
-                Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
-                received => received?,
-            };
+        let received = match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)
+        {
+            // What a socket says whose peer closed it with messages unread.
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+            received => received?,
+        };
         let mut descriptors = Vec::new();
         for part in received.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = part {

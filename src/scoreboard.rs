@@ -117,6 +117,7 @@ pub(crate) enum Counter {
 /// What goes up and down. One cell each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
+#[expect(clippy::enum_variant_names, reason = "each counts what is open")]
 pub(crate) enum Gauge {
     /// Connections open.
     OpenConnections,
@@ -232,7 +233,9 @@ impl Slot {
     #[cfg(test)]
     pub(crate) fn detached() -> Self {
         let cells: Vec<AtomicU64> = (0..SLOT).map(|_| AtomicU64::new(0)).collect();
-        Self { cells: cells.leak() }
+        Self {
+            cells: cells.leak(),
+        }
     }
 }
 

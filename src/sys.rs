@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicU64;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork};
+use tokio::io::unix::AsyncFd;
 
 /// On which side of a fork the caller finds itself.
 #[derive(Clone, Copy, Debug)]
@@ -87,4 +88,12 @@ pub(crate) fn reset_signal(which: Signal) -> io::Result<()> {
 pub(crate) fn own_received(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just installed this descriptor for us; nobody else knows its number.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Puts a descriptor on the poller of the current Tokio runtime. The caller does not exchange it
+/// through `AsyncFd::get_mut`.
+pub(crate) fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, names one open file until it is dropped, and is dropped by the
+    // `AsyncFd` after its registration.
+    Ok(unsafe { AsyncFd::register(descriptor) }?)
 }

@@ -90,10 +90,7 @@ impl ToWorker {
         }
     }
 
-    pub(super) fn from_frame(
-        frame: Frame,
-        descriptor: Option<OwnedFd>,
-    ) -> Result<Self, Malformed> {
+    pub(super) fn from_frame(frame: Frame, descriptor: Option<OwnedFd>) -> Result<Self, Malformed> {
         match frame.kind {
             Kind::Reopen => descriptor.map(Self::Reopen).ok_or(Malformed::NoDescriptor),
             Kind::Drain => Ok(Self::Drain {
@@ -223,8 +220,16 @@ mod tests {
         };
         let cases: [(&str, Vec<u8>, Malformed); 6] = [
             ("nothing", vec![], Malformed::Length(0)),
-            ("cut short", whole[..FRAME - 1].to_vec(), Malformed::Length(FRAME - 1)),
-            ("too long", [&whole[..], &[0]].concat(), Malformed::Length(FRAME + 1)),
+            (
+                "cut short",
+                whole[..FRAME - 1].to_vec(),
+                Malformed::Length(FRAME - 1),
+            ),
+            (
+                "too long",
+                [&whole[..], &[0]].concat(),
+                Malformed::Length(FRAME + 1),
+            ),
             ("another version", with(0, 2), Malformed::Version(2)),
             ("kind 0", with(1, 0), Malformed::Kind(0)),
             ("a kind of the future", with(1, 200), Malformed::Kind(200)),
