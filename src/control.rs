@@ -114,16 +114,14 @@ impl WorkerEnd {
     /// Puts the worker's half of a pair on the current runtime.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: crate::sys::watch_descriptor(socket)?,
         })
     }
 
     /// The next message; `None` when the master is gone. An error is a message that could not be
     /// understood; it is consumed. Cancel safe.
     pub(crate) async fn hear(&self) -> io::Result<Option<ToWorker>> {
-        let received = self
-            .socket
-            .async_io(Interest::READABLE, |socket| receive(socket));
+        let received = self.socket.async_io(Interest::READABLE, receive);
         match received.await? {
             Some((frame, descriptor)) => Ok(Some(ToWorker::from_frame(frame, descriptor)?)),
             None => Ok(None),

@@ -11,8 +11,8 @@ mod quiesce;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-pub(crate) use accept::{Downstream, Shortage, accept_each, empty_queue};
-pub(crate) use bind::{BindError, bind};
+pub(crate) use accept::{Downstream, Queue, Shortage};
+pub(crate) use bind::bind;
 
 /// The listening sockets of all slots.
 #[derive(Debug)]

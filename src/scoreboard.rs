@@ -130,6 +130,7 @@ pub(crate) enum Counter {
 /// What goes up and down. One cell each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
+#[expect(clippy::enum_variant_names, reason = "each counts what is open")]
 pub(crate) enum Gauge {
     /// Connections open.
     OpenConnections,

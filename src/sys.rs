@@ -18,6 +18,7 @@ use std::task::{Context, Poll, ready};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// On which side of a fork the caller finds itself.
@@ -118,4 +119,12 @@ pub(crate) fn poll_read_into(
     // could have put another buffer in its place, which was ruled out above.
     unsafe { cursor.advance(count) };
     Poll::Ready(Ok(count))
+}
+
+/// Puts a descriptor on the poller of the current Tokio runtime. The caller does not exchange it
+/// through `AsyncFd::get_mut`.
+pub(crate) fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, names one open file until it is dropped, and is dropped by the
+    // `AsyncFd` after its registration.
+    Ok(unsafe { AsyncFd::register(descriptor) }?)
 }

@@ -45,63 +45,64 @@ enum Fault {
     Resource,
 }
 
-/// Accepts from a queue for ever, each connection handed to `receive`. Cancel safe: a connection is
-/// either still in the queue or was handed over. An error is one of starting.
-pub(crate) async fn accept_each(
-    listener: &Listener,
-    shortage: &Shortage,
-    receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
-) -> io::Result<()> {
-    // A descriptor of our own, for the runtime's poller; the socket is shared with all processes.
-    let queue = TcpListener::from_std(listener.socket.try_clone()?)?;
-    loop {
-        match queue.accept().await {
-            Ok((stream, peer)) => listener.introduce(stream, peer, &receive),
-            Err(error) if Fault::of(&error) == Fault::Resource => shortage.pause(&error).await,
-            // A client that left while it queued. The next may be there already.
-            Err(_) => {}
+/// The queue of one listening socket, on this worker's runtime.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    socket: TcpListener,
+    /// Address with the port in force.
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Puts the socket on the current runtime, through a descriptor of its own. What is in the queue
+    /// already is accepted, too: a poller tells of it when the socket is added.
+    pub(crate) fn open_queue(&self) -> io::Result<Queue> {
+        Ok(Queue {
+            socket: TcpListener::from_std(self.socket.try_clone()?)?,
+            address: self.address,
+        })
+    }
+
+    /// Accepts what is in the queue now, and gives the number.
+    ///
+    /// Asks the kernel itself: the runtime knows only what its poller told it last.
+    pub(crate) fn empty_queue(
+        &self,
+        receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        loop {
+            let (stream, peer) = match self.socket.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => match Fault::of(&error) {
+                    Fault::Empty => return Ok(count),
+                    Fault::Connection => continue,
+                    Fault::Resource => return Err(error),
+                },
+            };
+            stream.set_nonblocking(true)?;
+            introduce(self.address, TcpStream::from_std(stream)?, peer, &receive);
+            count += 1;
         }
     }
 }
 
-/// Accepts what is in the queue now, and gives the number.
-///
-/// Asks the kernel itself: the runtime knows only what its poller told it last.
-pub(crate) fn empty_queue(
-    listener: &Listener,
-    receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
-) -> io::Result<usize> {
-    let mut count = 0;
-    loop {
-        let (stream, peer) = match listener.socket.accept() {
-            Ok(accepted) => accepted,
-            Err(error) => match Fault::of(&error) {
-                Fault::Empty => return Ok(count),
-                Fault::Connection => continue,
-                Fault::Resource => return Err(error),
-            },
-        };
-        stream.set_nonblocking(true)?;
-        listener.introduce(TcpStream::from_std(stream)?, peer, &receive);
-        count += 1;
-    }
-}
-
-impl Listener {
-    fn introduce(
+impl Queue {
+    /// Accepts for ever, each connection handed to `receive` with its peer's and its local address.
+    /// Cancel safe: a connection is either still in the queue or was handed over.
+    pub(crate) async fn accept_each(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        receive: &impl Fn(TcpStream, SocketAddr, SocketAddr),
+        shortage: &Shortage,
+        receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
     ) {
-        // Both fail only when the client has already left, which reading from it will show.
-        let _ = stream.set_nodelay(true);
-        let local = if self.address.ip().is_unspecified() {
-            stream.local_addr().unwrap_or(self.address)
-        } else {
-            self.address
-        };
-        receive(stream, unmap(peer), local);
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, peer)) => introduce(self.address, stream, peer, &receive),
+                Err(error) if Fault::of(&error) == Fault::Resource => shortage.pause(&error).await,
+                // A client that left while it queued. The next may be there already.
+                Err(_) => {}
+            }
+        }
     }
 }
 
@@ -123,6 +124,22 @@ impl Shortage {
         // Not the same for all workers, or they would wake and fail together.
         sleep(Duration::from_millis(fastrand::u64(50..100))).await;
     }
+}
+
+fn introduce(
+    bound: SocketAddr,
+    stream: TcpStream,
+    peer: SocketAddr,
+    receive: &impl Fn(TcpStream, SocketAddr, SocketAddr),
+) {
+    // Both fail only when the client has already left, which reading from it will show.
+    let _ = stream.set_nodelay(true);
+    let local = if bound.ip().is_unspecified() {
+        stream.local_addr().unwrap_or(bound)
+    } else {
+        bound
+    };
+    receive(stream, unmap(peer), local);
 }
 
 impl Fault {

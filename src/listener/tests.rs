@@ -69,14 +69,11 @@ fn a_connection_that_queued_before_anyone_accepted_is_received() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     on_a_worker(async {
         let shortage = Shortage::default();
-        let accepting = accept_each(
-            &listeners.of_slot(0)[0],
-            &shortage,
-            |stream, peer, local| {
-                assert!(stream.nodelay().unwrap());
-                seen.borrow_mut().push((peer, local));
-            },
-        );
+        let queue = listeners.of_slot(0)[0].open_queue().unwrap();
+        let accepting = queue.accept_each(&shortage, |stream, peer, local| {
+            assert!(stream.nodelay().unwrap());
+            seen.borrow_mut().push((peer, local));
+        });
         let _ = tokio::time::timeout(Duration::from_millis(200), accepting).await;
     });
     assert_eq!(*seen.borrow(), [(client.local_addr().unwrap(), address)]);
@@ -92,7 +89,7 @@ fn once_newcomers_are_refused_a_queued_connection_lives_and_a_new_one_is_not_ans
         let error = TcpStream::connect_timeout(&address, Duration::from_millis(300)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{address}");
         let answered = on_a_worker(async {
-            empty_queue(&listeners.of_slot(0)[0], |stream, _, _| {
+            listeners.of_slot(0)[0].empty_queue(|stream, _, _| {
                 let mut stream = stream.into_std().unwrap();
                 stream.write_all(b"hello").unwrap();
             })
@@ -142,7 +139,7 @@ fn no_established_connection_is_reset_when_the_sockets_close_under_load() {
         on_a_worker(async {
             let accept_all = || {
                 (0..2).for_each(|slot| {
-                    empty_queue(&listeners.of_slot(slot)[0], greet).unwrap();
+                    listeners.of_slot(slot)[0].empty_queue(greet).unwrap();
                 });
             };
             let serve_for = |limit| {

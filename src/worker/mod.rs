@@ -1,1 +1,206 @@
 //! One serving process: runtime, wiring, drain, exit status.
+//!
+//! A worker starts with all that the master had, keeps what it needs, and gives up its privileges
+//! before anything else starts. It serves until the master tells it to leave or is gone itself,
+//! finishes what it has within the limit, flushes its log and says how it went.
+
+mod acceptors;
+mod exit;
+mod identity;
+mod orders;
+mod signals;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::config::Config;
+use crate::control::{ToMaster, WorkerEnd};
+use crate::drain::Drain;
+use crate::listener::Listeners;
+use crate::proxy::Proxy;
+use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
+use crate::telemetry::{AccessLog, Event, emit};
+use acceptors::{Acceptors, Reception};
+pub(crate) use exit::Exit;
+use orders::Leave;
+#[cfg(test)]
+pub(crate) use signals::IGNORED as IGNORED_SIGNALS;
+
+/// Threads for what blocks, such as the system's resolver; they start when they are needed.
+const MAX_BLOCKING_THREADS: usize = 32;
+/// How often the scoreboard is told that the runtime still turns.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long connections are still accepted in a final drain, so that handshakes in progress
+/// complete: a round trip to a client far away.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How long a report to the master may take.
+const REPORT_LIMIT: Duration = Duration::from_secs(1);
+/// How long a blocking call may hold up the end of the runtime.
+const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
+/// How long the log may take to be written at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a worker gets from the master, named one by one; all else is closed.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    pub(crate) config: Config,
+    pub(crate) slot: usize,
+    pub(crate) scoreboard: Scoreboard,
+    /// Those of all slots: it may have to accept for another.
+    pub(crate) listeners: Listeners,
+    /// Its own end.
+    pub(crate) channel: OwnedFd,
+    /// Where to write the access log.
+    pub(crate) access_log: Option<OwnedFd>,
+}
+
+/// The whole life of a worker, from its fork on.
+pub(crate) fn run(inheritance: Inheritance) -> ExitCode {
+    let exit = live(inheritance).unwrap_or_else(|error| {
+        emit(&Event::Problem {
+            doing: "starting a worker",
+            error: &error,
+        });
+        Exit::CouldNotStart
+    });
+    exit.into()
+}
+
+fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
+    let slot = inheritance.scoreboard.slot(inheritance.slot);
+    slot.occupy(std::process::id());
+    signals::leave_to_master()?;
+    identity::assume(inheritance.config.identity.as_ref())?;
+    let log = Rc::new(AccessLog::start(inheritance.access_log.take(), slot));
+    purge_memory_in_the_background();
+    let runtime = build_runtime()?;
+    let exit = runtime.block_on(serve(inheritance, slot, Rc::clone(&log)));
+    // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
+    runtime.shutdown_timeout(RUNTIME_LIMIT);
+    flush(log);
+    exit
+}
+
+async fn serve(inheritance: Inheritance, slot: Slot, log: Rc<AccessLog>) -> io::Result<Exit> {
+    let config = Rc::new(inheritance.config);
+    let proxy = Proxy::start(Rc::clone(&config), slot, Rc::clone(&log));
+    let (drain, watch) = Drain::new();
+    let channel = WorkerEnd::new(inheritance.channel)?;
+    let reception = Reception::new(Rc::clone(&proxy), slot, watch);
+    let mut acceptors = Acceptors::new(inheritance.listeners, reception);
+    acceptors.adopt(inheritance.slot)?;
+    let _heart = tokio::task::spawn_local(beat(slot));
+    slot.enter(State::Serving);
+    report(&channel, ToMaster::Ready).await;
+    let leave = orders::until_told_to_leave(&channel, &mut acceptors, &log).await;
+    slot.enter(State::Draining);
+    let finish = async {
+        let leave = leave.unwrap_or_else(|| acceptors.leave_alone(config.server.graceful_wait));
+        finish(
+            leave,
+            acceptors,
+            &drain,
+            &Desk {
+                channel: &channel,
+                slot,
+            },
+        )
+        .await
+    };
+    // A drain may take long: the log is still reopened meanwhile.
+    tokio::select! {
+        exit = finish => {
+            proxy.end_now();
+            Ok(exit)
+        }
+        never = orders::while_leaving(&channel, &log) => match never {},
+    }
+}
+
+/// Where a worker tells how it goes.
+struct Desk<'a> {
+    channel: &'a WorkerEnd,
+    slot: Slot,
+}
+
+/// Stops accepting and waits for what is in flight.
+async fn finish(leave: Leave, acceptors: Acceptors, drain: &Drain, desk: &Desk<'_>) -> Exit {
+    let Leave { limit, is_final } = leave;
+    let began = Instant::now();
+    emit(&Event::Draining { limit });
+    drain.begin();
+    if is_final {
+        acceptors.empty_and_close(SETTLE.min(limit)).await;
+    } else {
+        acceptors.close().await;
+    }
+    report(desk.channel, ToMaster::Stopped).await;
+    let left = limit.saturating_sub(began.elapsed());
+    let forced = match timeout(left, drain.finished()).await {
+        Ok(()) => 0,
+        Err(_) => usize::try_from(desk.slot.level(Gauge::OpenConnections)).unwrap_or(0),
+    };
+    emit(&Event::Drained {
+        took: began.elapsed(),
+        forced,
+    });
+    report(desk.channel, ToMaster::Drained { forced }).await;
+    if forced == 0 {
+        Exit::Drained
+    } else {
+        Exit::Forced
+    }
+}
+
+/// Tells the master, if it is there: when it is gone, end-of-file says so where it matters.
+async fn report(channel: &WorkerEnd, message: ToMaster) {
+    if !matches!(
+        timeout(REPORT_LIMIT, channel.tell(message)).await,
+        Ok(Ok(()))
+    ) {
+        tracing::debug!(?message, "the master did not hear");
+    }
+}
+
+async fn beat(slot: Slot) {
+    let mut heartbeat = interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        heartbeat.tick().await;
+        slot.beat();
+    }
+}
+
+fn build_runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .build_local(LocalOptions::default())
+}
+
+/// Lets jemalloc give freed memory back while the worker is idle. Switched on only here: a thread in
+/// the master would not survive the fork.
+fn purge_memory_in_the_background() {
+    if let Err(error) = jemalloc_ctl::background_thread::write(true) {
+        emit(&Event::Problem {
+            doing: "starting the allocator's background thread; idle workers stay larger",
+            error: &error,
+        });
+    }
+}
+
+fn flush(log: Rc<AccessLog>) {
+    match Rc::into_inner(log) {
+        Some(log) => log.shutdown(FLUSH_LIMIT),
+        None => emit(&Event::Problem {
+            doing: "flushing the access log",
+            error: &"it is still in use after the runtime ended; its last lines may be lost",
+        }),
+    }
+}

@@ -1,0 +1,73 @@
+//! Everything that the master prepares before its first fork.
+
+use std::error::Error;
+use std::io;
+use std::time::Instant;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::signals::Signals;
+use super::supervisor::Supervisor;
+use super::workers::Workers;
+use super::{Master, log, problem};
+use crate::config::Config;
+use crate::listener;
+use crate::scoreboard::Scoreboard;
+use crate::telemetry::{Event, emit};
+
+/// Why the master did not start.
+pub(super) struct StartError {
+    pub(super) doing: &'static str,
+    pub(super) cause: Box<dyn Error>,
+}
+
+impl Master {
+    /// Takes all that may fail while it can still be told in one line, and no process is there to end.
+    pub(super) fn start(config: Config) -> Result<Self, StartError> {
+        raise_descriptor_limit();
+        let count = config.server.workers;
+        let listeners = listener::bind(&config.http.bind, count)
+            .map_err(StartError::when("binding the listening sockets"))?;
+        let log = log::open(&config.server.access_log, config.identity.as_ref())
+            .map_err(StartError::when("opening the access log"))?;
+        let scoreboard =
+            Scoreboard::create(count).map_err(StartError::when("mapping the scoreboard"))?;
+        let signals = Signals::block().map_err(StartError::when("blocking signals"))?;
+        emit(&Event::Started {
+            pid: nix::unistd::getpid().as_raw(),
+            workers: count,
+        });
+        for address in listeners.addresses() {
+            emit(&Event::Listening { address });
+        }
+        Ok(Self {
+            supervisor: Supervisor::new(count, config.server.graceful_wait),
+            workers: Workers::new(count),
+            config,
+            listeners,
+            log,
+            scoreboard,
+            signals,
+            started: Instant::now(),
+            is_stopping: false,
+        })
+    }
+}
+
+impl StartError {
+    fn when<E: Error + 'static>(doing: &'static str) -> impl Fn(E) -> Self {
+        move |cause| Self {
+            doing,
+            cause: Box::new(cause),
+        }
+    }
+}
+
+/// A connection takes two descriptors; the soft limit is often 1024. Inherited by the workers.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        problem("raising the limit of open files", &io::Error::from(error));
+    }
+}

@@ -1,0 +1,227 @@
+//! The table: what happened before, the event, what follows.
+
+use super::*;
+
+const WAIT: Duration = Duration::from_secs(30);
+
+/// A supervisor and its clock, in milliseconds from an arbitrary start.
+struct Desk {
+    supervisor: Supervisor,
+    start: Instant,
+}
+
+impl Desk {
+    fn new(workers: usize) -> Self {
+        Self {
+            supervisor: Supervisor::new(workers, WAIT),
+            start: Instant::now(),
+        }
+    }
+
+    /// All workers forked and ready at 0.
+    fn serving(workers: usize) -> Self {
+        let mut desk = Self::new(workers);
+        desk.at(0, Event::Start);
+        for slot in 0..workers {
+            desk.at(0, Event::Ready(slot));
+        }
+        desk
+    }
+
+    fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
+        let now = self.start + Duration::from_millis(millis);
+        self.supervisor.step(event, now)
+    }
+
+    fn due(&self) -> Option<u128> {
+        let deadline = self.supervisor.deadline()?;
+        Some((deadline - self.start).as_millis())
+    }
+}
+
+fn died(slot: usize, lived_millis: u64) -> Event {
+    Event::Died {
+        slot,
+        lived: Duration::from_millis(lived_millis),
+        could_not_start: false,
+    }
+}
+
+fn could_not_start(slot: usize) -> Event {
+    Event::Died {
+        slot,
+        lived: Duration::ZERO,
+        could_not_start: true,
+    }
+}
+
+use Action::{Adopt, Drain, Exit, Fork, Kill, Release};
+
+/// What happened before with two workers, what happens now, what follows.
+type Case<'a> = (&'a str, &'a [Event], Event, &'a [Action]);
+
+fn check(cases: &[Case<'_>]) {
+    for (case, before, event, expected) in cases {
+        let mut desk = Desk::new(2);
+        for &event in *before {
+            desk.at(0, event);
+        }
+        assert_eq!(&desk.at(0, *event), expected, "{case}");
+    }
+}
+
+const BOTH_SERVE: [Event; 3] = [Event::Start, Event::Ready(0), Event::Ready(1)];
+
+#[test]
+fn a_slot_without_a_worker_is_served_by_the_other() {
+    let adopt_0 = Adopt { orphan: 0, by: 1 };
+    let release_0 = Release { orphan: 0, by: 1 };
+    check(&[
+        ("start", &[], Event::Start, &[Fork(0), Fork(1)]),
+        (
+            "the first to be ready serves for those that are not",
+            &[Event::Start],
+            Event::Ready(1),
+            &[adopt_0],
+        ),
+        (
+            "the last to be ready takes its slot back",
+            &[Event::Start, Event::Ready(1)],
+            Event::Ready(0),
+            &[release_0],
+        ),
+        (
+            "ready twice is heard once",
+            &BOTH_SERVE,
+            Event::Ready(0),
+            &[],
+        ),
+        (
+            "a death: the other adopts, the next worker comes at once",
+            &BOTH_SERVE,
+            died(0, 60_000),
+            &[adopt_0, Fork(0)],
+        ),
+        (
+            "a death while the other starts: nobody can adopt",
+            &[Event::Start],
+            died(0, 5),
+            &[Fork(0)],
+        ),
+        (
+            "the second death in a row waits",
+            &[Event::Start, Event::Ready(1), died(0, 5)],
+            died(0, 5),
+            &[adopt_0],
+        ),
+    ]);
+}
+
+#[test]
+fn each_way_to_an_end_is_followed() {
+    let adopt_0 = Adopt { orphan: 0, by: 1 };
+    check(&[
+        (
+            "a worker that cannot start before any served ends everything",
+            &[Event::Start],
+            could_not_start(0),
+            &[Kill(1)],
+        ),
+        (
+            "... and the master when the others are gone",
+            &[Event::Start, could_not_start(0)],
+            died(1, 5),
+            &[Exit(Verdict::Failed)],
+        ),
+        (
+            "later it is one death among others",
+            &BOTH_SERVE,
+            could_not_start(0),
+            &[adopt_0, Fork(0)],
+        ),
+        ("stop", &BOTH_SERVE, Event::Stop, &[Drain]),
+        (
+            "stop twice",
+            &[Event::Start, Event::Ready(0), Event::Stop],
+            Event::Stop,
+            &[Kill(0), Kill(1)],
+        ),
+    ]);
+}
+
+#[test]
+fn the_pause_grows_with_each_short_life_up_to_its_maximum() {
+    let mut desk = Desk::new(1);
+    desk.at(0, Event::Start);
+    let pauses = [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000];
+    let mut now = 0;
+    for pause in pauses {
+        let actions = desk.at(now, died(0, 50));
+        if pause == 0 {
+            assert_eq!(actions, [Fork(0)]);
+            continue;
+        }
+        assert_eq!(actions, []);
+        assert_eq!(desk.due(), Some(u128::from(now + pause)));
+        assert_eq!(desk.at(now + pause - 1, Event::Tick), []);
+        now += pause;
+        assert_eq!(desk.at(now, Event::Tick), [Fork(0)]);
+    }
+    desk.at(now, Event::Ready(0));
+    assert_eq!(desk.at(now, died(0, 10_000)), [Fork(0)], "a long life");
+    assert_eq!(desk.at(now, died(0, 10)), [], "and a short one again");
+    assert_eq!(desk.due(), Some(u128::from(now + 100)));
+}
+
+#[test]
+fn a_worker_that_does_not_serve_in_time_is_killed_once_and_replaced() {
+    let mut desk = Desk::new(1);
+    desk.at(0, Event::Start);
+    assert_eq!(desk.due(), Some(10_000));
+    assert_eq!(desk.at(9_999, Event::Tick), []);
+    assert_eq!(desk.at(10_000, Event::Tick), [Kill(0)]);
+    assert_eq!(desk.due(), None);
+    assert_eq!(desk.at(20_000, Event::Tick), []);
+    assert_eq!(desk.at(20_000, Event::Ready(0)), [], "too late");
+    assert_eq!(desk.at(20_000, died(0, 9_000)), [Fork(0)]);
+}
+
+#[test]
+fn a_stop_ends_when_the_last_worker_has_left() {
+    let mut desk = Desk::serving(3);
+    desk.at(0, died(1, 5));
+    desk.at(0, died(1, 5));
+    assert_eq!(desk.due(), Some(100), "one slot pauses");
+    assert_eq!(desk.at(10, Event::Stop), [Drain]);
+    assert_eq!(desk.at(110, Event::Tick), [], "and starts no more");
+    assert_eq!(desk.at(200, died(0, 200)), []);
+    assert_eq!(desk.at(300, died(2, 300)), [Exit(Verdict::Stopped)]);
+}
+
+#[test]
+fn a_stop_without_any_worker_ends_at_once() {
+    let mut desk = Desk::new(1);
+    desk.at(0, Event::Start);
+    desk.at(0, died(0, 5));
+    desk.at(0, died(0, 5));
+    assert_eq!(desk.at(10, Event::Stop), [Drain, Exit(Verdict::Stopped)]);
+}
+
+#[test]
+fn workers_that_overstay_a_stop_are_killed_and_it_still_counts_as_graceful() {
+    let mut desk = Desk::serving(1);
+    desk.at(0, Event::Stop);
+    assert_eq!(desk.due(), Some(40_000));
+    assert_eq!(desk.at(40_000, Event::Tick), [Kill(0)]);
+    assert_eq!(desk.at(40_001, died(0, 1)), [Exit(Verdict::Stopped)]);
+}
+
+#[test]
+fn a_worker_that_cannot_even_be_killed_does_not_hold_the_master() {
+    let mut desk = Desk::serving(1);
+    desk.at(0, Event::Stop);
+    assert_eq!(desk.at(5, Event::Stop), [Kill(0)]);
+    assert_eq!(desk.at(6, Event::Stop), [], "a third one");
+    assert_eq!(desk.due(), Some(2_005));
+    assert_eq!(desk.at(2_005, Event::Tick), [Exit(Verdict::Failed)]);
+}

@@ -1,0 +1,158 @@
+//! From whose queues this worker accepts, and what becomes of each connection.
+//!
+//! Its own slot's queues always, those of an orphaned slot while the master says so. The sockets
+//! themselves stay open until the end: they belong to all processes.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::sleep;
+
+use super::orders::Leave;
+use crate::drain::DrainWatch;
+use crate::http;
+use crate::listener::{Downstream, Listeners, Shortage};
+use crate::proxy::Proxy;
+use crate::scoreboard::{Counter, Gauge, Slot};
+use crate::telemetry::{Event, emit};
+
+/// The queues and the tasks that accept from them.
+pub(super) struct Acceptors {
+    listeners: Listeners,
+    /// One task for each address of a slot.
+    tasks: BTreeMap<usize, Vec<JoinHandle<()>>>,
+    reception: Rc<Reception>,
+    shortage: Rc<Shortage>,
+}
+
+/// Where accepted connections go.
+pub(super) struct Reception {
+    proxy: Rc<Proxy>,
+    slot: Slot,
+    watch: DrainWatch,
+    received: Cell<u64>,
+}
+
+impl Acceptors {
+    /// Accepts from no queue yet.
+    pub(super) fn new(listeners: Listeners, reception: Reception) -> Self {
+        Self {
+            listeners,
+            tasks: BTreeMap::new(),
+            reception: Rc::new(reception),
+            shortage: Rc::default(),
+        }
+    }
+
+    /// Accepts from the queues of a slot, if it does not already.
+    pub(super) fn adopt(&mut self, slot: usize) -> io::Result<()> {
+        if self.tasks.contains_key(&slot) {
+            return Ok(());
+        }
+        let queues: io::Result<Vec<_>> = self
+            .listeners
+            .of_slot(slot)
+            .iter()
+            .map(|listener| listener.open_queue())
+            .collect();
+        let accept = |queue: crate::listener::Queue| {
+            let (reception, shortage) = (Rc::clone(&self.reception), Rc::clone(&self.shortage));
+            spawn_local(async move {
+                let receive = |stream, peer, local| reception.receive(stream, peer, local);
+                queue.accept_each(&shortage, receive).await;
+            })
+        };
+        self.tasks
+            .insert(slot, queues?.into_iter().map(accept).collect());
+        Ok(())
+    }
+
+    /// Leaves the queues of a slot to its new worker.
+    pub(super) fn release(&mut self, slot: usize) {
+        for task in self.tasks.remove(&slot).unwrap_or_default() {
+            task.abort();
+        }
+    }
+
+    /// The order that a worker gives itself when the master is gone: to leave as in a final stop.
+    pub(super) fn leave_alone(&self, limit: Duration) -> Leave {
+        if let Err(error) = self.listeners.refuse_newcomers() {
+            emit(&Event::Problem {
+                doing: "refusing new connections after the master's death",
+                error: &error,
+            });
+        }
+        let is_final = true;
+        Leave { limit, is_final }
+    }
+
+    /// Stops accepting: others go on with these queues.
+    pub(super) async fn close(mut self) {
+        self.stop().await;
+    }
+
+    /// Stops accepting when nobody takes over. Newcomers are refused already, on every socket; what
+    /// had begun its handshake is accepted for the time given and until each queue is empty.
+    pub(super) async fn empty_and_close(mut self, settle: Duration) {
+        // The queues of others are emptied by them.
+        let tasks = &self.tasks;
+        self.listeners.retain(|slot| tasks.contains_key(&slot));
+        sleep(settle).await;
+        let slots: Vec<_> = self.tasks.keys().copied().collect();
+        self.stop().await;
+        for listener in slots.iter().flat_map(|&slot| self.listeners.of_slot(slot)) {
+            let receive = |stream, peer, local| self.reception.receive(stream, peer, local);
+            if let Err(error) = listener.empty_queue(receive) {
+                emit(&Event::Problem {
+                    doing: "emptying a queue before it is closed; the rest of it is reset",
+                    error: &error,
+                });
+            }
+        }
+    }
+
+    async fn stop(&mut self) {
+        for task in std::mem::take(&mut self.tasks).into_values().flatten() {
+            task.abort();
+            // Cancelled, as was just asked. Once it has ended, nobody else accepts here.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Reception {
+    /// Serves connections by this proxy and counts them in this slot.
+    pub(super) fn new(proxy: Rc<Proxy>, slot: Slot, watch: DrainWatch) -> Self {
+        Self {
+            proxy,
+            slot,
+            watch,
+            received: Cell::new(0),
+        }
+    }
+
+    fn receive(&self, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+        let number = self.received.get() + 1;
+        self.received.set(number);
+        self.slot.add(Counter::Connections, 1);
+        let open = self.slot.hold(Gauge::OpenConnections);
+        let downstream = Downstream {
+            stream,
+            peer,
+            local,
+            number,
+        };
+        let (proxy, watch) = (Rc::clone(&self.proxy), self.watch.clone());
+        // Owned by the drain, which waits for its watch; in the end by the runtime.
+        spawn_local(async move {
+            let _open = open;
+            http::serve(downstream, proxy, watch).await;
+        });
+    }
+}
