@@ -70,7 +70,7 @@ pub(crate) fn response(status: u16, fields: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Status\r\n{fields}Content-Length: {length}\r\n\r\n{body}").into()
 }
 
-type Script = dyn Fn(&mut Conn, &mut Request) -> Flow + Send + Sync;
+type Script<'a> = dyn Fn(&mut Conn, &mut Request) -> Flow + Send + Sync + 'a;
 type Serve = dyn Fn(TcpStream, usize, &Arc<Shared>) + Send + Sync;
 
 /// What threads of a backend and its test share.
@@ -194,7 +194,7 @@ impl Backend {
         address: &str,
         script: impl Fn(&mut Conn, &mut Request) -> Flow + Send + Sync + 'static,
     ) -> Self {
-        let script: Arc<Script> = Arc::new(script);
+        let script: Arc<Script<'static>> = Arc::new(script);
         Self::listen(address, "http", Arc::new(move |tcp, number, shared: &Arc<Shared>| {
             converse(Wire::plain(tcp), number, shared, &*script);
         }))
@@ -318,7 +318,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, serve: &Arc<Serve>) {
     }
 }
 
-fn converse(wire: Wire, connection: usize, shared: &Shared, script: &Script) {
+fn converse(wire: Wire, connection: usize, shared: &Shared, script: &Script<'_>) {
     let mut conn = Conn { wire };
     for number in 0.. {
         let Ok(head) = conn.wire.head() else { break };

@@ -24,7 +24,7 @@ pub(crate) use hipache::{Hipache, Starter, binary, run_to_end};
 pub(crate) use line::Line;
 pub(crate) use load::{Load, Outcome};
 pub(crate) use log::Log;
-pub(crate) use redis::{Redis, free_port};
+pub(crate) use redis::{Redis, Subscriber, free_port};
 pub(crate) use resp::Value;
 pub(crate) use tls::Authority;
 pub(crate) use wire::Ended;
