@@ -1,0 +1,331 @@
+//! The real binary, started in a directory of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::config::{defaults, merge};
+use super::{Client, Directory, Line, Log, Redis, Response, SOON, eventually, process};
+
+/// The binary under test.
+pub(crate) fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_hipache")
+}
+
+/// Runs the binary with these arguments until it ends; kills it when it does not.
+#[track_caller]
+pub(crate) fn run_to_end(directory: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let (out, err) = (directory.join("stdout"), directory.join("stderr"));
+    let mut child = Command::new(binary())
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("SETTINGS_FLAVOR")
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&out).unwrap())
+        .stderr(std::fs::File::create(&err).unwrap())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > SOON {
+            process::signal(child.id(), Signal::SIGTERM);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("{arguments:?} did not end: {}", std::fs::read_to_string(&err).unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Output { status, stdout: std::fs::read(out).unwrap(), stderr: std::fs::read(err).unwrap() }
+}
+
+/// A proxy to be started.
+pub(crate) struct Starter {
+    directory: Directory,
+    config: Value,
+    arguments: Option<Vec<String>>,
+    env: Vec<(String, String)>,
+}
+
+impl Starter {
+    /// Puts these keys over the configuration; `null` removes one.
+    pub(crate) fn set(mut self, keys: &Value) -> Self {
+        merge(&mut self.config, keys);
+        self
+    }
+
+    /// Reads routes from this Redis.
+    pub(crate) fn redis(self, redis: &Redis) -> Self {
+        let url = redis.url();
+        self.set(&json!({ "driver": url }))
+    }
+
+    /// Sets an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts without a configuration file, with these arguments.
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = Some(arguments.iter().map(ToString::to_string).collect());
+        self
+    }
+
+    /// The directory that it will run in.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Starts it and waits until every worker serves.
+    #[track_caller]
+    pub(crate) fn start(self) -> Hipache {
+        let workers = match &self.arguments {
+            None => self.config["server"]["workers"].as_u64().unwrap_or(1),
+            Some(_) => 1,
+        };
+        let log = Log::at(&self.log_path());
+        let mut hipache = self.spawn(log);
+        hipache.wait_until_ready(usize::try_from(workers).unwrap());
+        hipache
+    }
+
+    fn log_path(&self) -> PathBuf {
+        match &self.arguments {
+            Some(_) => self.directory.join("stdout"),
+            None => self.config["server"]["accessLog"].as_str().unwrap_or("/nowhere").into(),
+        }
+    }
+
+    fn spawn(self, log: Log) -> Hipache {
+        let file = self.directory.write("config.json", self.config.to_string());
+        let file = file.display().to_string();
+        let arguments = self.arguments.unwrap_or_else(|| vec!["--config".to_owned(), file]);
+        let stdout = std::fs::File::create(self.directory.join("stdout")).unwrap();
+        let mut child = Command::new(binary())
+            .args(&arguments)
+            .current_dir(self.directory.path())
+            .env_remove("SETTINGS_FLAVOR")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let pipe = child.stderr.take().unwrap();
+        let sink = Arc::clone(&stderr);
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                sink.lock().unwrap().push(line);
+            }
+        });
+        let addresses = Vec::new();
+        Hipache { directory: self.directory, child, ended: None, stderr, addresses, log }
+    }
+}
+
+/// A running proxy, ended on drop.
+pub(crate) struct Hipache {
+    directory: Directory,
+    child: Child,
+    ended: Option<ExitStatus>,
+    stderr: Arc<Mutex<Vec<String>>>,
+    addresses: Vec<SocketAddr>,
+    log: Log,
+}
+
+impl Hipache {
+    /// A proxy with one worker on 127.0.0.1, to be told where its routes are.
+    pub(crate) fn builder() -> Starter {
+        let directory = Directory::fresh();
+        let config = defaults(directory.path());
+        Starter { directory, config, arguments: None, env: Vec::new() }
+    }
+
+    /// One worker with the routes of this Redis.
+    #[track_caller]
+    pub(crate) fn on(redis: &Redis) -> Self {
+        Self::builder().redis(redis).start()
+    }
+
+    /// As `on`, with these keys over the configuration.
+    #[track_caller]
+    pub(crate) fn with(redis: &Redis, keys: &Value) -> Self {
+        Self::builder().redis(redis).set(keys).start()
+    }
+
+    /// The first address that it listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Every address that it listens on.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Its directory.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Its access log.
+    pub(crate) fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// A new connection to it.
+    #[track_caller]
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// A `GET` on a connection of its own; leaves its access-log line untouched.
+    #[track_caller]
+    pub(crate) fn get(&self, host: &str, target: &str) -> Response {
+        let mut client = self.client();
+        client.get(host, target);
+        client.response()
+    }
+
+    /// A `GET` on a connection of its own, whose line is the next and agrees with the response.
+    #[track_caller]
+    pub(crate) fn exchange(&mut self, host: &str, target: &str) -> (Response, Line) {
+        let response = self.get(host, target);
+        let line = self.line_of(&format!("GET {target} HTTP/1.1"), &response);
+        (response, line)
+    }
+
+    /// Takes the next line, which must be of this request and agree with the response.
+    #[track_caller]
+    pub(crate) fn line_of(&mut self, request: &str, response: &Response) -> Line {
+        let line = self.log.next();
+        let logged = (line.request.as_str(), line.status, line.bytes);
+        assert_eq!(logged, (request, response.status, response.raw_length), "{line:?}");
+        line
+    }
+
+    /// Sends a signal to the master.
+    pub(crate) fn signal(&self, signal: Signal) {
+        process::signal(self.child.id(), signal);
+    }
+
+    /// The master's process id.
+    pub(crate) fn master(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The workers' process ids.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        process::children(self.child.id())
+    }
+
+    /// Waits until there are so many workers and none of them is among the old ones.
+    pub(crate) fn wait_for_workers(&self, count: usize, gone: &[u32]) -> Vec<u32> {
+        eventually("the workers", SOON, || {
+            let workers = self.workers();
+            let fresh = !workers.iter().any(|worker| gone.contains(worker));
+            (fresh && workers.len() == count).then_some(workers)
+        })
+    }
+
+    /// Resident memory of a worker in bytes.
+    pub(crate) fn resident(worker: u32) -> u64 {
+        process::status(worker, "VmRSS")[0] * 1024
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Waits until so many lines of standard error contain this text.
+    #[track_caller]
+    pub(crate) fn wait_for_stderr(&self, needle: &str, count: usize) {
+        eventually(&format!("{count} × {needle:?} on stderr"), SOON, || {
+            (self.count_stderr(needle) >= count).then_some(())
+        });
+    }
+
+    /// How many lines of standard error contain this text.
+    pub(crate) fn count_stderr(&self, needle: &str) -> usize {
+        self.stderr().iter().filter(|line| line.contains(needle)).count()
+    }
+
+    /// Waits for the master's end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
+        if let Some(status) = self.ended {
+            return status;
+        }
+        let status = eventually("the end of the proxy", limit, || self.child.try_wait().unwrap());
+        self.ended = Some(status);
+        status
+    }
+
+    /// Ends it in an orderly way; the access log is complete afterwards.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.wait(SOON);
+        assert_eq!(status.code(), Some(0), "exit status after SIGTERM");
+    }
+
+    #[track_caller]
+    fn wait_until_ready(&mut self, workers: usize) {
+        let start = Instant::now();
+        while self.count_stderr("worker ready") < workers {
+            let ended = self.child.try_wait().unwrap();
+            self.ended = ended;
+            assert!(ended.is_none(), "the proxy ended with {ended:?} before it was ready");
+            assert!(start.elapsed() < SOON, "the proxy was not ready within {SOON:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for line in self.stderr() {
+            let listening = line.contains("listening").then_some(()).and_then(|()| address(&line));
+            if let Some(address) = listening.filter(|address| !self.addresses.contains(address)) {
+                self.addresses.push(address);
+            }
+        }
+        assert!(!self.addresses.is_empty(), "no `listening … address=` on stderr");
+    }
+}
+
+impl Drop for Hipache {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- standard error of the proxy, last lines");
+            for line in self.stderr().iter().rev().take(60).rev() {
+                eprintln!("{line}");
+            }
+            let text = std::fs::read_to_string(self.log.path()).unwrap_or_default();
+            eprintln!("--- its access log, last lines");
+            for line in text.lines().rev().take(40).collect::<Vec<_>>().iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+        if self.ended.is_none() && !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let workers = self.workers();
+            self.child.kill().ok();
+            self.child.wait().ok();
+            for worker in workers {
+                process::signal(worker, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+fn address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("address=")?;
+    rest.split([' ', '"', ',']).find(|word| !word.is_empty())?.parse().ok()
+}

@@ -1,0 +1,51 @@
+//! What every system test stands on: Redis, backends, the proxy's process, a raw client.
+
+mod backend;
+mod client;
+mod config;
+mod directory;
+mod hipache;
+mod line;
+mod load;
+mod log;
+mod process;
+mod redis;
+mod resp;
+mod tls;
+mod wire;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use backend::{Backend, Conn, Flow, Refused, Reply, Request, ok, response};
+pub(crate) use client::{Client, Response};
+pub(crate) use config::{current_user, is_root};
+pub(crate) use directory::Directory;
+pub(crate) use hipache::{Hipache, Starter, binary, run_to_end};
+pub(crate) use line::Line;
+pub(crate) use load::{Failure, Load, Outcome};
+pub(crate) use log::Log;
+pub(crate) use process::{is_alive, signal, status};
+pub(crate) use redis::{Redis, Subscriber, free_port};
+pub(crate) use resp::Value;
+pub(crate) use tls::Authority;
+pub(crate) use wire::Ended;
+
+/// How long a test waits for what ought to happen at once, on the busiest machine.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+/// Polls until the probe yields something; fails the test when the limit is over.
+pub(crate) fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Text of bytes, for messages and comparisons.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

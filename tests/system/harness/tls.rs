@@ -1,0 +1,97 @@
+//! A certificate authority of the test's own, and backends that speak TLS.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+
+use super::wire::Stream;
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A server's certificate and key.
+pub(crate) struct Identity {
+    config: Arc<rustls::ServerConfig>,
+    certificate: String,
+    key: String,
+}
+
+impl Authority {
+    /// Makes one.
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer }
+    }
+
+    /// Its certificate, for those who are to trust it.
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for these names and addresses.
+    pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let der = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], der.into())
+            .unwrap();
+        Identity {
+            config: Arc::new(config),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+impl Identity {
+    /// The server's side of the handshake; `None` when it failed.
+    pub(crate) fn accept(&self, mut tcp: TcpStream) -> Option<Box<dyn Stream>> {
+        let mut session = rustls::ServerConnection::new(Arc::clone(&self.config)).ok()?;
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp).ok()?;
+        }
+        Some(Box::new(Secured(rustls::StreamOwned::new(session, tcp))))
+    }
+
+    /// The certificate.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+struct Secured(rustls::StreamOwned<rustls::ServerConnection, TcpStream>);
+
+impl Read for Secured {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Secured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}

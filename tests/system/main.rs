@@ -1,0 +1,31 @@
+//! System tests: a real client, the real binary, real backends, a real Redis.
+//!
+//! One file a behaviour; a test's name is the sentence that it proves. Every test starts what it
+//! needs on ports of its own in a directory of its own, and every wait has a limit.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::excessive_nesting,
+    reason = "tests block, fail by panicking and tell why on standard error"
+)]
+
+mod access_log;
+mod access_log_files;
+mod backends;
+mod bodies;
+mod cli;
+mod dead_marks;
+mod forwarding;
+mod harness;
+mod http;
+mod http_errors;
+mod privileges;
+mod processes;
+mod redis_outage;
+mod retry;
+mod routing;
+mod shutdown;
+mod stores;
+mod websocket;
