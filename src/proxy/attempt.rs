@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use http::{Request, Response, StatusCode, header};
@@ -16,7 +17,7 @@ use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect};
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Next, Reached, judge};
 use super::tries::{Target, Tries};
-use super::{Downlink, Proxy, Refusal};
+use super::{ClientWatch, Downlink, Proxy, Refusal};
 use crate::error::End;
 use crate::relay::{RequestBody, Upload};
 use crate::route::Route;
@@ -146,11 +147,20 @@ impl Proxy {
         let Some(attempt) = exchange.attempts.last() else {
             return Err((Failure::internal(), "no attempt was begun".into()));
         };
-        let upstream = self
-            .upstreams
-            .acquire(&target.backend, target.want, &attempt.notes)
-            .await
-            .map_err(|error| (failure_to_connect(&error), Box::new(error) as Cause))?;
+        let mut watch = ClientWatch::default();
+        let mut acquiring = pin!(self.upstreams.acquire(
+            &target.backend,
+            target.want,
+            &attempt.notes
+        ));
+        let upstream = poll_fn(|cx| match acquiring.as_mut().poll(cx) {
+            Poll::Pending if watch.is_gone(exchange.link(), cx) => {
+                let gone = Failure::new(End::ClientGone, Reached::Nothing);
+                Poll::Ready(Err((gone, "client reset its connection".into())))
+            }
+            polled => polled.map_err(|error| (failure_to_connect(&error), error.into())),
+        })
+        .await?;
         let request = outgoing.request(is_last);
         self.exchange_heads(exchange.link(), upstream, request, outgoing)
             .await

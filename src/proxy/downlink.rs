@@ -34,6 +34,28 @@ pub(crate) enum Phase {
     Busy,
 }
 
+/// Looks out for a client that goes away while nobody reads from it.
+///
+/// A reset is one; a closed sending side is none: a client may close it and still wait for the
+/// response (RFC 9112 §9.6). The watch ends with the first thing that is no reset.
+#[derive(Debug, Default)]
+pub(crate) struct ClientWatch {
+    is_over: bool,
+}
+
+impl ClientWatch {
+    /// Whether the client has reset the connection; if not, the task is woken when it does.
+    pub(crate) fn is_gone(&mut self, link: &Downlink, cx: &mut Context<'_>) -> bool {
+        if self.is_over {
+            return false;
+        }
+        let mut byte = [0];
+        let peeked = link.with_stream(|stream| stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
+        self.is_over = peeked.is_ready();
+        matches!(peeked, Poll::Ready(Err(_)))
+    }
+}
+
 /// A response that hyper has in full, but the kernel perhaps not.
 enum Complete {
     /// Its exchange, and how it ends if the rest is written, too.
@@ -122,14 +144,6 @@ impl Downlink {
             Some(stream) => operation(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
-    }
-
-    /// Looks for a sign of life without reading it: an error is a reset. A closed sending side is
-    /// none: a client may close it and still wait for the response (RFC 9112 §9.6).
-    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut byte = [0];
-        self.with_stream(|stream| stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))
-            .map_ok(|_| ())
     }
 
     /// Takes the socket away from HTTP: for a tunnel or for closing.

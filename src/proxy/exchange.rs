@@ -4,7 +4,6 @@
 //! [`Exchange::finish`] is the only way into the access log and, later, into traces and metrics.
 //! An exchange that is dropped unfinished finishes itself: its client left, or the worker ended.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -15,6 +14,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
 
 use super::Downlink;
+use super::headers::written_target;
 use crate::error::End;
 use crate::route::{Route, Source};
 use crate::scoreboard::{Counter, Gauge, Slot};
@@ -210,7 +210,7 @@ impl Exchange {
         let backend = self.attempts.last().map_or(Duration::ZERO, |attempt| {
             now.saturating_duration_since(attempt.began)
         });
-        let target = self.line.as_ref().map(Line::target);
+        let target = self.line.as_ref().map(|line| written_target(&line.uri));
         let request = self.line.as_ref().zip(target.as_deref());
         self.sinks.access_log.write(&Record {
             client: self.client,
@@ -246,14 +246,6 @@ impl Drop for Exchange {
 }
 
 impl Line {
-    /// The target as it came. Origin form, the common one, is borrowed.
-    fn target(&self) -> Cow<'_, str> {
-        match self.uri.path_and_query() {
-            Some(target) if self.uri.authority().is_none() => Cow::Borrowed(target.as_str()),
-            _ => Cow::Owned(self.uri.to_string()),
-        }
-    }
-
     fn version(&self) -> &'static str {
         match self.version {
             Version::HTTP_10 => "1.0",

@@ -11,9 +11,9 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
-use super::Downlink;
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Reached};
+use super::{ClientWatch, Downlink};
 use crate::config::Timeouts;
 use crate::error::End;
 use crate::relay::{Deadline, RequestBody, Upload, after, earlier};
@@ -36,7 +36,7 @@ pub(super) struct HeadWait<'a> {
     link: &'a Downlink,
     sent_at: Instant,
     deadline: Deadline,
-    is_client_watched: bool,
+    watch: ClientWatch,
 }
 
 /// What the passing of time brought.
@@ -56,7 +56,7 @@ impl<'a> HeadWait<'a> {
             link,
             sent_at: Instant::now(),
             deadline: Deadline::default(),
-            is_client_watched: true,
+            watch: ClientWatch::default(),
         }
     }
 
@@ -90,20 +90,10 @@ impl<'a> HeadWait<'a> {
         }
     }
 
-    /// While a body comes, reading it tells; afterwards nobody reads, so the socket is watched
-    /// until it has said something that is not a reset.
+    /// While a body comes, reading it tells.
     fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.is_client_watched || self.upload().is_some_and(|upload| !upload.is_ended()) {
-            return false;
-        }
-        match self.link.poll_peek(cx) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) => {
-                self.is_client_watched = false;
-                false
-            }
-            Poll::Ready(Err(_)) => true,
-        }
+        let is_read = self.upload().is_some_and(|upload| !upload.is_ended());
+        !is_read && self.watch.is_gone(self.link, cx)
     }
 
     fn upload(&self) -> Option<&Upload> {
@@ -147,9 +137,8 @@ impl<'a> HeadWait<'a> {
         error: hyper::Error,
         upstream: &Upstream<RequestBody>,
     ) -> (Failure, Cause) {
-        let has_client_failed = self.upload().is_some_and(Upload::is_failed);
-        let end = if has_client_failed {
-            End::ClientGone
+        let end = if let Some(end) = self.upload().and_then(Upload::failure) {
+            end
         } else if error.is_parse() {
             End::HttpProtocolError
         } else {

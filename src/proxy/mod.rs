@@ -27,7 +27,7 @@ use hyper::body::Incoming;
 
 use self::attempt::Answer;
 use self::check::{check, is_kept_by_client, is_ping};
-pub(crate) use self::downlink::{Downlink, Phase};
+pub(crate) use self::downlink::{ClientWatch, Downlink, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
@@ -48,6 +48,9 @@ use crate::vhost::Host;
 
 /// The scheme of plain listeners, in forwarded headers.
 const HTTP: &str = "http";
+
+/// The connection ends with this response.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Everything that exchanges of one worker share.
 pub(crate) struct Proxy {
@@ -148,9 +151,7 @@ impl Proxy {
             Err(refusal) => self.refuse(exchange, &refusal, wants_debug),
         };
         if link.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
             link.close_after_response();
         }
         Ok(response)
@@ -203,6 +204,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let (mut head, incoming) = answer.response.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let is_early = answer.upload.as_ref().is_some_and(|u| !u.is_ended());
         // RFC 9110 §15.5.22: a 426 names the protocol that is wanted.
         let keeps_upgrade = is_upgrade || head.status == StatusCode::UPGRADE_REQUIRED;
         headers::prepare_response(&mut head.headers, keeps_upgrade);
@@ -215,10 +217,12 @@ impl Proxy {
         if is_upgrade {
             return self.switch(exchange, answer.upstream, head);
         }
+        if is_early {
+            // Whether the rest of the body will be read is open (RFC 9112 §9.3).
+            head.headers.insert(header::CONNECTION, CLOSE);
+            exchange.link().close_after_response();
+        }
         if http_body::Body::is_end_stream(&incoming) {
-            if answer.upload.is_some_and(|upload| !upload.is_ended()) {
-                exchange.link().close_after_response();
-            }
             answer.upstream.release();
             let link = Rc::clone(exchange.link());
             link.complete(exchange, End::Ok);
@@ -268,6 +272,10 @@ impl Proxy {
         exchange.status = answer.status.as_u16();
         if wants_debug {
             add_debug(response.headers_mut(), &exchange, Some(answer.reason));
+        }
+        if let Ok(status) = format!("hipache; error={}", refusal.end.as_str()).try_into() {
+            // RFC 9209 §2: what went wrong in between, in the words of the log.
+            response.headers_mut().insert("proxy-status", status);
         }
         let link = Rc::clone(exchange.link());
         link.complete(exchange, refusal.end);

@@ -39,6 +39,11 @@ impl Outgoing {
             }
         }
         headers::prepare_request(&mut head.headers, forwarding, is_upgrade);
+        if !body.is_end_stream() && body.size_hint().exact().is_none() {
+            // Said outright: hyper takes a GET without a length for one without a body.
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         // RFC 9110 §15.2: a 1xx is not sent to an HTTP/1.0 client.
         let interim = (head.version == Version::HTTP_11).then(Arc::<Interim>::default);
         let gate = interim.as_ref().filter(|_| expects_continue).cloned();
@@ -64,7 +69,8 @@ impl Outgoing {
     pub(super) fn repeatable(&self, tries_left: u32) -> Repeatable {
         Repeatable {
             is_idempotent: self.is_idempotent,
-            is_whole: self.upload.as_ref().is_none_or(|upload| upload.is_whole()),
+            is_untouched: self.upload.as_ref().is_none_or(|u| u.is_untouched()),
+            is_whole: self.upload.as_ref().is_none_or(|u| u.is_whole()),
             tries_left,
         }
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::ClientWatch;
 use super::exchange::Exchange;
 use crate::error::End;
 use crate::relay::{Deadline, RequestBody, Upload, after};
@@ -36,6 +37,7 @@ pub(crate) struct Relay {
     deadline: Deadline,
     moved_at: Instant,
     moved_bytes: u64,
+    watch: ClientWatch,
 }
 
 /// What is given back when the body has ended.
@@ -77,6 +79,7 @@ impl Relay {
             deadline: Deadline::default(),
             moved_at: Instant::now(),
             moved_bytes: 0,
+            watch: ClientWatch::default(),
         })
     }
 
@@ -95,7 +98,8 @@ impl Relay {
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.moved_at = Instant::now();
-                if self.incoming.is_end_stream() {
+                // hyper asks for nothing more after trailers, nor where the length is reached.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.end(End::Ok);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -108,8 +112,18 @@ impl Relay {
             Poll::Pending if is_over => {
                 Poll::Ready(Some(Err(self.fail(End::ConnectionTerminated))))
             }
+            Poll::Pending if self.is_client_gone(cx) => {
+                Poll::Ready(Some(Err(self.fail(End::ClientGone))))
+            }
             Poll::Pending => self.poll_idle(cx),
         }
+    }
+
+    fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        self.source.as_ref().is_some_and(|source| {
+            let is_read = source.upload.as_ref().is_some_and(|u| !u.is_ended());
+            !is_read && self.watch.is_gone(source.exchange.link(), cx)
+        })
     }
 
     /// Silence is measured over both directions: a backend that still reads is not silent.
@@ -132,13 +146,12 @@ impl Relay {
     }
 
     fn break_off(&mut self, error: &hyper::Error) -> BrokenOff {
-        let has_client_failed = self
+        let upload = self
             .source
             .as_ref()
-            .and_then(|source| source.upload.as_ref())
-            .is_some_and(|upload| upload.is_failed());
-        let end = if has_client_failed {
-            End::ClientGone
+            .and_then(|source| source.upload.as_ref());
+        let end = if let Some(end) = upload.and_then(|upload| upload.failure()) {
+            end
         } else if error.is_parse() {
             End::HttpProtocolError
         } else {
@@ -160,9 +173,6 @@ impl Relay {
             source.upstream.release();
         }
         let link = Rc::clone(source.exchange.link());
-        if source.upload.is_some_and(|upload| !upload.is_ended()) {
-            link.close_after_response();
-        }
         link.complete(source.exchange, end);
     }
 }

@@ -51,6 +51,8 @@ impl Failure {
 pub(crate) struct Repeatable {
     /// Whether its method may be repeated.
     pub(crate) is_idempotent: bool,
+    /// Whether its body is absent, or nothing of it was taken yet.
+    pub(crate) is_untouched: bool,
     /// Whether its body is absent or still at hand in full.
     pub(crate) is_whole: bool,
     /// Attempts left.
@@ -83,15 +85,19 @@ pub(crate) fn judge(failure: Failure, request: Repeatable) -> Verdict {
         && failure.reached != Reached::Answered
         && failure.end == End::ConnectionTerminated;
     let may_repeat = match failure.reached {
-        Reached::Nothing => true,
+        Reached::Nothing => request.is_whole,
         // A backend that keeps silent may be at work on it: not even an idempotent request is
         // sent a second time on the same patience.
-        Reached::Sent => request.is_idempotent && failure.end == End::ConnectionTerminated,
+        Reached::Sent => {
+            request.is_idempotent
+                && request.is_untouched
+                && failure.end == End::ConnectionTerminated
+        }
         Reached::Answered => false,
     };
-    let next = match (may_repeat, request) {
-        (true, r) if r.is_whole && r.tries_left > 0 && is_stale => Next::SameBackendFresh,
-        (true, r) if r.is_whole && r.tries_left > 0 => Next::OtherBackend,
+    let next = match (may_repeat, request.tries_left) {
+        (true, 1..) if is_stale => Next::SameBackendFresh,
+        (true, 1..) => Next::OtherBackend,
         _ => Next::GiveUp,
     };
     Verdict {
@@ -199,6 +205,7 @@ mod tests {
 
     const GET: Repeatable = Repeatable {
         is_idempotent: true,
+        is_untouched: true,
         is_whole: true,
         tries_left: 3,
     };
@@ -220,9 +227,13 @@ mod tests {
         use End::{ConnectionRefused, ConnectionTerminated, HttpProtocolError, ReadTimeout};
         use Next::{GiveUp, OtherBackend, SameBackendFresh};
         use Reached::{Answered, Nothing, Sent};
-        let partly = Repeatable {
-            is_whole: false,
+        let begun = Repeatable {
+            is_untouched: false,
             ..GET
+        };
+        let gone = Repeatable {
+            is_whole: false,
+            ..begun
         };
         let last = Repeatable {
             tries_left: 0,
@@ -302,13 +313,31 @@ mod tests {
                 true,
             ),
             (
-                "body partly gone",
+                "body partly sent",
                 ConnectionTerminated,
                 Sent,
-                false,
-                partly,
-                GiveUp,
                 true,
+                begun,
+                GiveUp,
+                false,
+            ),
+            (
+                "body taken, not sent",
+                ConnectionTerminated,
+                Nothing,
+                true,
+                begun,
+                SameBackendFresh,
+                false,
+            ),
+            (
+                "body taken, not kept",
+                ConnectionTerminated,
+                Nothing,
+                true,
+                gone,
+                GiveUp,
+                false,
             ),
             ("silence", ReadTimeout, Sent, false, GET, GiveUp, true),
             (

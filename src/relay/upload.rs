@@ -6,6 +6,7 @@
 //! is `proxy::retry`'s.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Interim;
+use crate::error::End;
 
 /// Bytes of a body kept for a repeat of the attempt.
 const REPLAY_BYTES: usize = 64 * 1024;
@@ -51,8 +53,8 @@ enum State {
     Starved,
     /// Complete.
     Ended,
-    /// The client broke off.
-    Failed,
+    /// The client broke off, or broke the rules.
+    Failed(End),
 }
 
 /// What was taken from the client, as long as it may be needed again.
@@ -90,9 +92,15 @@ impl Upload {
         RequestBody::Upload(Rc::clone(self), 0)
     }
 
+    /// Whether nothing of it was taken from the client yet.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let kept = self.kept.borrow();
+        kept.frames.is_empty() && !kept.is_given_up && self.failure().is_none()
+    }
+
     /// Whether every byte taken from the client is still at hand.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.kept.borrow().is_given_up && self.state.get() != State::Failed
+        !self.kept.borrow().is_given_up && self.failure().is_none()
     }
 
     /// No attempt will follow: what was kept is let go.
@@ -122,9 +130,12 @@ impl Upload {
         self.state.get() == State::Starved
     }
 
-    /// Whether the client broke off.
-    pub(crate) fn is_failed(&self) -> bool {
-        self.state.get() == State::Failed
+    /// How the client failed to send it all, if it did.
+    pub(crate) fn failure(&self) -> Option<End> {
+        match self.state.get() {
+            State::Failed(end) => Some(end),
+            State::Flowing | State::Starved | State::Ended => None,
+        }
     }
 
     /// Whether the body is held back until the backend asks for it (RFC 9110 §10.1.1).
@@ -162,7 +173,7 @@ impl Upload {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.state.set(State::Failed);
+                self.state.set(State::Failed(end_of(&error)));
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.keep(frame)))),
@@ -184,6 +195,21 @@ impl Upload {
         self.kept.borrow_mut().push(&piece);
         piece
     }
+}
+
+/// Framing that is no framing is a bad request (RFC 9112 §7.1); all else means that the client left.
+fn end_of(error: &hyper::Error) -> End {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return match io.kind() {
+                ErrorKind::InvalidInput | ErrorKind::InvalidData => End::BadRequest,
+                _ => End::ClientGone,
+            };
+        }
+        cause = error.source();
+    }
+    End::ClientGone
 }
 
 impl Kept {

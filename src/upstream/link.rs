@@ -60,7 +60,7 @@ impl<B: RequestBody> Link<B> {
 
     fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         let Drive::On(driver) = &mut self.drive else {
-            return Poll::Pending;
+            return Poll::Ready(Ok(()));
         };
         // Not `poll`: it would shut the socket down that a tunnel still needs.
         let result = ready!(driver.poll_without_shutdown(cx));
@@ -123,8 +123,8 @@ impl<B: RequestBody> Upstream<B> {
         self.link.sender.try_send_request(request)
     }
 
-    /// Drives the connection: ready once, when it is over (closed cleanly, or upgraded), and pending
-    /// ever after.
+    /// Drives the connection: ready when it is over (closed, failed or upgraded), and ever after; an
+    /// error is told once.
     ///
     /// A connection may be over while the rest of a response is still to be read from its body.
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {

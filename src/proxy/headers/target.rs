@@ -1,5 +1,6 @@
 //! Which host a request is for, and which target its backend gets (RFC 9112 §3.2).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::header::HOST;
@@ -60,6 +61,21 @@ pub(crate) fn origin_form(method: &Method, uri: &Uri) -> Uri {
         return Uri::from(rooted.unwrap_or_else(|_| PathAndQuery::from_static("/")));
     }
     Uri::from(target.clone())
+}
+
+/// The target as it was written. Origin form, the common one, is borrowed.
+pub(crate) fn written_target(uri: &Uri) -> Cow<'_, str> {
+    let target = uri.path_and_query();
+    let path = target.map_or("", PathAndQuery::as_str);
+    let Some(authority) = uri.authority() else {
+        return Cow::Borrowed(path);
+    };
+    let scheme = uri.scheme().map_or(String::new(), |s| format!("{s}://"));
+    let path = match target {
+        Some(target) if has_no_path(uri, target) => "",
+        _ => path,
+    };
+    Cow::Owned(format!("{scheme}{authority}{path}"))
 }
 
 /// Whether an absolute form ends with its authority. The `http` crate gives such a target the path
