@@ -2,12 +2,40 @@
 //!
 //! `file` holds what an operator wrote, `resolve` turns it into [`Config`]; only the latter is
 //! passed around. Every default stands at the field that it fills.
+//!
+//! ```text
+//! file ──load──→ JSON ──keys──→ unknown and deprecated keys
+//!                 └─ file (written, values) ──resolve──→ Config ──check──→ its files
+//! ```
+
+mod check;
+mod driver_url;
+mod file;
+mod findings;
+mod forms;
+mod identity;
+mod keys;
+mod legacy;
+mod listeners;
+mod load;
+mod quick;
+mod resolve;
+mod show;
+mod tls_files;
+mod values;
+mod written;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub(crate) use check::check;
+pub(crate) use findings::Findings;
+pub(crate) use load::{find, load};
+pub(crate) use quick::{QuickRoute, quick};
+pub(crate) use show::show;
 
 /// Everything that the proxy was told, after all checks.
 #[derive(Clone, Debug)]
@@ -20,7 +48,8 @@ pub struct Config {
     pub https: Vec<HttpsBind>,
     /// Where routes come from.
     pub driver: Driver,
-    /// The user and group to become after the sockets are bound; `None` when not started as root.
+    /// The user and group to become after the sockets are bound; `None` when not started as root,
+    /// or when the file says to stay root.
     pub identity: Option<Identity>,
 }
 
@@ -154,6 +183,22 @@ pub struct RedisServer {
     pub database: i64,
 }
 
+impl Default for RedisServer {
+    /// `redis:`, as the original: 127.0.0.1:6379.
+    fn default() -> Self {
+        Self {
+            address: RedisAddress::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port: 6379,
+                tls: false,
+            },
+            username: None,
+            password: None,
+            database: 0,
+        }
+    }
+}
+
 /// Where a Redis listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisAddress {
@@ -187,6 +232,9 @@ pub struct Secret(pub String);
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("********")
+        f.write_str(MASK)
     }
 }
+
+/// Stands where a secret is not shown.
+const MASK: &str = "********";

@@ -1,0 +1,255 @@
+//! The configuration as an operator wrote it: the sections of the file and their keys.
+//!
+//! The one place where keys are named. Reading, the paths in messages, the schema, the list of
+//! known keys and the deprecations all follow from these types; defaults and meaning are in
+//! `resolve`. Times are in seconds, fractions allowed where not said otherwise.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value as Json;
+
+use super::driver_url::DriverUrl;
+use super::forms::{Bind, OneOrMany};
+use super::values::{
+    Account, Address, Count, Hidden, LogTarget, PathText, Port, Range, Seconds, Whole, WholeSeconds,
+};
+use super::written::{Read, Written, Wrong};
+
+/// The configuration of hipache. Times are in seconds.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct File {
+    /// For editors: where this schema is. Not read.
+    #[serde(rename = "$schema")]
+    pub(super) schema: Written<String>,
+    /// General settings, and those of every request.
+    pub(super) server: Written<Server>,
+    /// Listeners for plain HTTP.
+    pub(super) http: Written<Http>,
+    /// Listeners for HTTPS: checked, not served by this version.
+    pub(super) https: Written<Https>,
+    /// Where routes come from: `redis://:password@host:port/database#prefix`, every part optional,
+    /// or `file:routes.json`. Of two URLs the first is read from, the last written to.
+    /// Default `redis:`.
+    pub(super) driver: Written<OneOrMany<DriverUrl>>,
+    /// The user to become when started as root, by name or number; `root` stays root.
+    /// Default `www-data`.
+    pub(super) user: Written<Account>,
+    /// The group to become when started as root, by name or number. Default: named as the user,
+    /// or else the user's own.
+    pub(super) group: Written<Account>,
+    /// The spelling of 0.3.
+    #[serde(flatten)]
+    pub(super) redis: OldRedis,
+}
+
+/// General settings, and those of every request.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Server {
+    /// Log at level debug. Default false.
+    pub(super) debug: Written<bool>,
+    /// Worker processes, at least 1. Default: one for each core.
+    pub(super) workers: Written<Count>,
+    /// Connections to one backend, per worker, at least 1. Default 100.
+    pub(super) max_sockets: Written<Count>,
+    /// Default of the limits of waiting, except `tunnelTimeout`; 0 is no limit. Default 30.
+    pub(super) tcp_timeout: Written<Seconds>,
+    /// From the first byte of a request head to its last; 0 is no limit. Default `tcpTimeout`.
+    pub(super) request_head_timeout: Written<Seconds>,
+    /// Silence on a kept connection between requests; 0 is no limit. Default `tcpTimeout`.
+    pub(super) keep_alive_timeout: Written<Seconds>,
+    /// To get a connection to a backend; 0 is no limit. Default `tcpTimeout`.
+    pub(super) connect_timeout: Written<Seconds>,
+    /// From the request to the first byte of the response; 0 is no limit. Default `tcpTimeout`.
+    pub(super) first_byte_timeout: Written<Seconds>,
+    /// Between two moves of a body, either way; 0 is no limit. Default `tcpTimeout`.
+    pub(super) idle_body_timeout: Written<Seconds>,
+    /// Silence in a tunnel (WebSocket); 0 is no limit. Default 0.
+    pub(super) tunnel_timeout: Written<Seconds>,
+    /// How long a final stop waits for what is in flight. Default 30.
+    pub(super) graceful_wait: Written<Seconds>,
+    /// How long a draining worker keeps an idle connection for one more request. Default 5.
+    pub(super) drain_idle: Written<Seconds>,
+    /// How long a backend stays dead after a mark, in whole seconds. Default 30.
+    #[serde(rename = "deadBackendTTL")]
+    pub(super) dead_backend_ttl: Written<WholeSeconds>,
+    /// Attempts after the first. Default 3.
+    pub(super) retry_on_error: Written<Whole>,
+    /// Path of the access log; `-` is standard output, `false` is none.
+    /// Default `/var/log/hipache/access.log`.
+    pub(super) access_log: Written<LogTarget>,
+    /// Keep connections to backends for further requests. Default true.
+    pub(super) http_keep_alive: Written<bool>,
+    /// While an active checker is at work, status 500 marks a backend dead, too. Default true.
+    #[serde(rename = "deadBackendOn500")]
+    pub(super) dead_backend_on_500: Written<bool>,
+    /// Directory of error pages. Default: those built in.
+    pub(super) static_dir: Written<PathText>,
+    /// Keep lookups in each worker. Default: ask for every request.
+    pub(super) lru_cache: Written<LruCache>,
+    /// Port for HTTP.
+    #[schemars(extend("deprecated" = true, "x-instead" = "http.port"))]
+    pub(super) port: Written<Port>,
+    /// Addresses for HTTP and HTTPS.
+    #[schemars(extend("deprecated" = true, "x-instead" = "http.bind"))]
+    pub(super) address: Written<OneOrMany<Address>>,
+    /// IPv6 addresses for HTTP and HTTPS.
+    #[schemars(extend("deprecated" = true, "x-instead" = "http.bind"))]
+    pub(super) address6: Written<OneOrMany<Address>>,
+    /// Listeners for HTTPS.
+    #[schemars(extend("deprecated" = true, "x-instead" = "https"))]
+    pub(super) https: Written<Https>,
+    /// The spelling of 0.3.
+    #[serde(flatten)]
+    pub(super) redis: OldRedis,
+}
+
+/// Lookups kept in each worker.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct LruCache {
+    /// Hosts kept, at most. Default 10000.
+    pub(super) size: Written<Count>,
+    /// Age at which a lookup is repeated, more than 0. Default 10.
+    pub(super) ttl: Written<Seconds>,
+}
+
+/// Listeners for plain HTTP.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Http {
+    /// Port of the addresses that name none; 0 lets the system choose. Default 80.
+    pub(super) port: Written<Port>,
+    /// Addresses to listen on: one, or an array of addresses and `{address, port}`.
+    /// Default 127.0.0.1.
+    pub(super) bind: Written<OneOrMany<Bind<HttpListener>>>,
+    /// Addresses and ranges whose forwarded headers are believed and whose `X-Debug` is answered.
+    /// Default: loopback and private ranges.
+    pub(super) trusted_proxies: Written<OneOrMany<Range>>,
+}
+
+/// One address for plain HTTP.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct HttpListener {
+    /// Address to listen on.
+    pub(super) address: Written<Address>,
+    /// Port. Default `http.port`.
+    pub(super) port: Written<Port>,
+}
+
+/// Listeners for HTTPS.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Https {
+    /// Port of the addresses that name none. Default 443.
+    pub(super) port: Written<Port>,
+    /// Addresses to listen on: one, or an array of addresses and objects, which may override all
+    /// of this section. Default: none.
+    pub(super) bind: Written<OneOrMany<Bind<HttpsListener>>>,
+    /// What the listener shows.
+    #[serde(flatten)]
+    pub(super) certificate: Certificate,
+}
+
+/// One address for HTTPS.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct HttpsListener {
+    /// Address to listen on.
+    pub(super) address: Written<Address>,
+    /// Port. Default `https.port`.
+    pub(super) port: Written<Port>,
+    /// What the listener shows.
+    #[serde(flatten)]
+    pub(super) certificate: Certificate,
+}
+
+/// Certificate and key of an HTTPS listener.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Certificate {
+    /// PEM file of the private key.
+    pub(super) key: Written<PathText>,
+    /// Passphrase of the key file.
+    pub(super) passphrase: Written<Hidden>,
+    /// PEM file of the certificate chain.
+    pub(super) cert: Written<PathText>,
+    /// PEM file, or files, of further CA certificates to send.
+    pub(super) ca: Written<OneOrMany<PathText>>,
+    /// Accepted, and without effect: the library's own choice is a safe one.
+    pub(super) ciphers: Written<String>,
+    /// Accepted, and without effect.
+    pub(super) honor_cipher_order: Written<bool>,
+    /// Accepted, and without effect.
+    pub(super) secure_protocol: Written<String>,
+    /// Accepted, and without effect.
+    pub(super) secure_options: Written<Whole>,
+    /// Accepted, and without effect, as in the original.
+    pub(super) request_cert: Written<bool>,
+}
+
+/// How 0.3 named its Redis; honoured where `driver` is absent.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct OldRedis {
+    /// Host of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_host: Written<String>,
+    /// Port of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_port: Written<Port>,
+    /// Password of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_password: Written<Hidden>,
+    /// Database of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_database: Written<Whole>,
+    /// Host of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_host: Written<String>,
+    /// Port of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_port: Written<Port>,
+    /// Password of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_password: Written<Hidden>,
+    /// Database of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_database: Written<Whole>,
+}
+
+/// A section: what is wrong in it is told by its parts.
+macro_rules! section {
+    ($($section:ty),*) => {$(
+        impl Read for $section {
+            fn read(json: &Json) -> Result<Self, Wrong> {
+                section(json)
+            }
+
+            fn tell<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.serialize(serializer)
+            }
+        }
+    )*};
+}
+
+section!(
+    File,
+    Server,
+    LruCache,
+    Http,
+    HttpListener,
+    Https,
+    HttpsListener
+);
+
+fn section<T: DeserializeOwned>(json: &Json) -> Result<T, Wrong> {
+    // Serde would read an array as a section, too, by the order of its fields.
+    if !json.is_object() {
+        return Err(Wrong::no(json, "object of settings"));
+    }
+    T::deserialize(json).map_err(|error| Wrong(error.to_string()))
+}

@@ -1,0 +1,165 @@
+//! The addresses to listen on, in all the forms in which they can be written.
+//!
+//! An entry of `bind` is an address, or an object that overrides what its section says for all.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::file::{Certificate, Http as WrittenHttp, HttpListener, Https, HttpsListener};
+use super::findings::Findings;
+use super::forms::{Bind, OneOrMany};
+use super::values::{Address, PathText};
+use super::written::Written;
+use super::{Http, HttpsBind, Secret};
+
+/// Loopback, and the ranges of RFC 1918 and RFC 4193: there stands the outer proxy.
+pub(super) fn default_trusted() -> Vec<IpNet> {
+    [
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::1/128",
+        "fc00::/7",
+    ]
+    .iter()
+    .filter_map(|range| range.parse().ok())
+    .collect()
+}
+
+/// Listeners for plain HTTP.
+pub(super) fn http(written: WrittenHttp, findings: &mut Findings) -> Http {
+    let port = written.port.right().map_or(80, |port| port.0);
+    let bind = match written.bind.right() {
+        None => vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)],
+        Some(binds) => http_binds(binds, port, findings),
+    };
+    let trusted = written.trusted_proxies.right().map(OneOrMany::right);
+    Http {
+        bind,
+        trusted_proxies: trusted.map_or_else(default_trusted, |ranges| {
+            ranges.into_iter().map(|range| range.0).collect()
+        }),
+    }
+}
+
+fn http_binds(
+    binds: OneOrMany<Bind<HttpListener>>,
+    port: u16,
+    findings: &mut Findings,
+) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for (path, bind) in with_paths("http.bind", binds) {
+        let listener = match bind {
+            Bind::Address(address) => HttpListener {
+                address: Written::Right(address),
+                port: Written::Absent,
+            },
+            Bind::Listener(listener) => *listener,
+        };
+        let port = listener.port.right().map_or(port, |port| port.0);
+        let address = address(&listener.address, &path, findings);
+        addresses.extend(address.map(|address| SocketAddr::new(address, port)));
+    }
+    addresses
+}
+
+/// Each entry with the path that names it.
+fn with_paths<T>(path: &str, entries: OneOrMany<T>) -> Vec<(String, T)> {
+    match entries {
+        OneOrMany::One(one) => vec![(path.to_owned(), one)],
+        OneOrMany::Many(many) => many
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, entry)| Some((format!("{path}[{index}]"), entry.right()?)))
+            .collect(),
+    }
+}
+
+fn address(written: &Written<Address>, path: &str, findings: &mut Findings) -> Option<IpAddr> {
+    if written.is_absent() {
+        findings.error(
+            path,
+            "the address is missing, expected {\"address\": IP, \"port\": PORT}",
+        );
+    }
+    written.as_ref().map(|address| address.0)
+}
+
+/// Listeners for HTTPS: none without addresses.
+pub(super) fn https(written: Https, findings: &mut Findings) -> Vec<HttpsBind> {
+    let port = written.port.right().map_or(443, |port| port.0);
+    let Some(binds) = written.bind.right() else {
+        if !written.certificate.cert.is_absent() {
+            findings.warning("https.bind", "not given, so nothing listens for HTTPS");
+        }
+        return Vec::new();
+    };
+    let shared = Shown::of(written.certificate);
+    let mut listeners = Vec::new();
+    for (path, bind) in with_paths("https.bind", binds) {
+        let listener = match bind {
+            Bind::Address(address) => HttpsListener {
+                address: Written::Right(address),
+                ..HttpsListener::default()
+            },
+            Bind::Listener(listener) => *listener,
+        };
+        let port = listener.port.right().map_or(port, |port| port.0);
+        let shown = Shown::of(listener.certificate).or(&shared);
+        let address = address(&listener.address, &path, findings);
+        let (Some(key), Some(cert)) = (shown.key, shown.cert) else {
+            findings.error(
+                path,
+                "HTTPS needs both a `key` and a `cert`, here or in `https`",
+            );
+            continue;
+        };
+        let Some(address) = address else { continue };
+        findings.warning(path, "checked, but HTTPS is not served by this version");
+        listeners.push(HttpsBind {
+            address: SocketAddr::new(address, port),
+            key,
+            passphrase: shown.passphrase,
+            cert,
+            ca: shown.ca.unwrap_or_default(),
+        });
+    }
+    listeners
+}
+
+/// What an HTTPS listener shows, as far as it is given.
+#[derive(Clone)]
+struct Shown {
+    key: Option<PathBuf>,
+    passphrase: Option<Secret>,
+    cert: Option<PathBuf>,
+    ca: Option<Vec<PathBuf>>,
+}
+
+impl Shown {
+    fn of(written: Certificate) -> Self {
+        let paths =
+            |many: OneOrMany<PathText>| many.right().into_iter().map(|path| path.0).collect();
+        Self {
+            key: written.key.right().map(|path| path.0),
+            passphrase: written.passphrase.right().map(|hidden| hidden.0),
+            cert: written.cert.right().map(|path| path.0),
+            ca: written.ca.right().map(paths),
+        }
+    }
+
+    /// What is not given is inherited; the passphrase only together with its key.
+    fn or(self, shared: &Self) -> Self {
+        let key = self.key.or_else(|| shared.key.clone());
+        let inherited = shared.passphrase.clone().filter(|_| key == shared.key);
+        Self {
+            passphrase: self.passphrase.or(inherited),
+            cert: self.cert.or_else(|| shared.cert.clone()),
+            ca: self.ca.or_else(|| shared.ca.clone()),
+            key,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The configuration in force, in the form of a configuration file, with its secrets masked.
+//!
+//! What is printed is a valid file again: reading it gives the same configuration.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    AccessLog, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
+    RedisServer, Server,
+};
+
+/// The configuration as JSON.
+pub(crate) fn show(config: &Config) -> Json {
+    let mut shown = Map::new();
+    shown.insert("server".into(), server(&config.server));
+    shown.insert("http".into(), http(&config.http));
+    if !config.https.is_empty() {
+        let binds: Vec<_> = config.https.iter().map(https).collect();
+        shown.insert("https".into(), json!({ "bind": binds }));
+    }
+    match &config.driver {
+        Driver::Redis(redis) => shown.insert("driver".into(), json!(redis_urls(redis))),
+        Driver::File(path) => {
+            shown.insert("driver".into(), json!(format!("file:{}", path.display())))
+        }
+        // The one thing that no file can say.
+        Driver::Routes(routes) => shown.insert("routes".into(), table(routes)),
+    };
+    if let Some(Identity { user, gid, .. }) = &config.identity {
+        shown.insert("user".into(), json!(user));
+        shown.insert("group".into(), json!(gid));
+    }
+    shown.into()
+}
+
+fn table(routes: &[(String, Vec<String>)]) -> Json {
+    let entry = |(host, backends): &(String, Vec<String>)| (host.clone(), json!(backends));
+    Json::Object(routes.iter().map(entry).collect())
+}
+
+fn server(server: &Server) -> Json {
+    let timeouts = &server.timeouts;
+    let lru = server
+        .lru_cache
+        .map(|lru| json!({ "size": lru.size, "ttl": seconds(lru.ttl) }));
+    json!({
+        "debug": server.debug,
+        "workers": server.workers,
+        "maxSockets": server.max_sockets,
+        "requestHeadTimeout": limit(timeouts.request_head),
+        "keepAliveTimeout": limit(timeouts.keep_alive),
+        "connectTimeout": limit(timeouts.connect),
+        "firstByteTimeout": limit(timeouts.first_byte),
+        "idleBodyTimeout": limit(timeouts.idle_body),
+        "tunnelTimeout": limit(timeouts.tunnel),
+        "gracefulWait": seconds(server.graceful_wait),
+        "drainIdle": seconds(server.drain_idle),
+        "deadBackendTTL": seconds(server.dead_backend_ttl),
+        "retryOnError": server.retry_on_error,
+        "accessLog": match &server.access_log {
+            AccessLog::File(path) => json!(path),
+            AccessLog::Stdout => json!("-"),
+            AccessLog::Off => json!(false),
+        },
+        "httpKeepAlive": server.http_keep_alive,
+        "deadBackendOn500": server.dead_backend_on_500,
+        "staticDir": server.static_dir,
+        "lruCache": lru,
+    })
+}
+
+fn http(http: &Http) -> Json {
+    let address =
+        |bind: &std::net::SocketAddr| json!({ "address": bind.ip(), "port": bind.port() });
+    json!({
+        "bind": http.bind.iter().map(address).collect::<Vec<_>>(),
+        "trustedProxies": http.trusted_proxies,
+    })
+}
+
+fn https(bind: &HttpsBind) -> Json {
+    json!({
+        "address": bind.address.ip(),
+        "port": bind.address.port(),
+        "key": bind.key,
+        "passphrase": bind.passphrase.as_ref().map(|_| MASK),
+        "cert": bind.cert,
+        "ca": bind.ca,
+    })
+}
+
+fn redis_urls(redis: &RedisDriver) -> Vec<String> {
+    let prefix = match redis.prefix.as_str() {
+        "" => String::new(),
+        prefix => format!("#{prefix}"),
+    };
+    let read = redis_url(&redis.read) + &prefix;
+    let write = redis.write.as_ref().map(redis_url);
+    std::iter::once(read).chain(write).collect()
+}
+
+fn redis_url(server: &RedisServer) -> String {
+    let password = server
+        .password
+        .as_ref()
+        .map_or_else(String::new, |_| format!(":{MASK}"));
+    let username = encode(server.username.as_deref().unwrap_or_default()).replace('/', "%2F");
+    let login = match username + &password {
+        nobody if nobody.is_empty() => nobody,
+        login => login + "@",
+    };
+    let database = server.database;
+    match &server.address {
+        RedisAddress::Tcp { host, port, tls } => {
+            let scheme = if *tls { "rediss" } else { "redis" };
+            let (open, close) = if host.contains(':') {
+                ("[", "]")
+            } else {
+                ("", "")
+            };
+            format!("{scheme}://{login}{open}{host}{close}:{port}/{database}")
+        }
+        RedisAddress::Unix(path) => {
+            let path = encode(&path.to_string_lossy());
+            format!("redis+unix://{login}{path}?db={database}")
+        }
+    }
+}
+
+/// Percent-encodes what would end a part of a URL (RFC 3986 §2.1).
+fn encode(text: &str) -> String {
+    let encoded = |c: char| match c {
+        '%' | '#' | '?' | '@' | ':' | ' ' => format!("%{:02X}", u32::from(c)),
+        other => other.to_string(),
+    };
+    text.chars().map(encoded).collect()
+}
+
+/// Seconds as one writes them: `30`, not `30.0`.
+fn seconds(time: Duration) -> Json {
+    match time.subsec_nanos() {
+        0 => json!(time.as_secs()),
+        _ => json!(time.as_secs_f64()),
+    }
+}
+
+/// A limit of waiting, where none is 0.
+fn limit(time: Option<Duration>) -> Json {
+    seconds(time.unwrap_or_default())
+}
