@@ -22,7 +22,7 @@ LINE = re.compile(
 
 def k6_binary():
     """k6 as scripts/setup installs it, or the one on the path."""
-    own = servers.ROOT / "target" / "tools" / "bin" / "k6"
+    own = servers.TARGET / "tools" / "bin" / "k6"
     for candidate in (own, *(Path(p) / "k6" for p in os.environ.get("PATH", "").split(":"))):
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return candidate
@@ -31,7 +31,7 @@ def k6_binary():
 
 def hipache_binary():
     """The newest build of hipache."""
-    built = [servers.ROOT / "target" / kind / "hipache" for kind in ("debug", "release")]
+    built = [servers.TARGET / kind / "hipache" for kind in ("debug", "release")]
     built = [path for path in built if path.is_file()]
     if not built:
         raise Failed("hipache is missing: build it with cargo build")

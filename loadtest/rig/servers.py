@@ -12,6 +12,7 @@ from pathlib import Path
 from rig.processes import Failed, free_port, need, wait_for_port
 
 ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 HOST = "bench.test"
 SMALL_BODY = "hello from the backend\n"
 LARGE_BYTES = 64 * 1024
