@@ -1,0 +1,174 @@
+"""The servers of a run: Redis, the fast backend, and the three proxies with equal duties.
+
+Each proxy keeps connections to clients and backends, sets the same forwarded headers and writes
+one access-log line a request, with the same fields, to a file.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from rig.processes import Failed, free_port, need, wait_for_port
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+HOST = "bench.test"
+SMALL_BODY = "hello from the backend\n"
+LARGE_BYTES = 64 * 1024
+# The first line of a log_format is closed by the quotes of the lines that follow it.
+NGINX_LOG_FORMAT = (
+    "'::ffff:$remote_addr - - [$time_local] \"$request\" $status $bytes_sent '"
+    " '\"$http_referer\" \"$http_user_agent\" \"bench\" $request_time $upstream_response_time'"
+)
+HAPROXY_LOG_FORMAT = (
+    '::ffff:%ci\\ -\\ -\\ [%trl]\\ %{+Q}r\\ %ST\\ %B\\ %{+Q}[capture.req.hdr(0)]'
+    "\\ %{+Q}[capture.req.hdr(1)]\\ \\\"bench\\\"\\ %Ta\\ %Tr"
+)
+
+
+def run_user():
+    """The unprivileged user that servers become when the run was started by root."""
+    return "www-data" if os.geteuid() == 0 else None
+
+
+def start_redis(crew, cores=None):
+    """A Redis that keeps nothing on disk. Returns it and its port."""
+    port = free_port()
+    command = [need("redis-server", "redis-server"), "--port", port, "--bind", "127.0.0.1"]
+    command += ["--save", "", "--appendonly", "no", "--dir", crew.directory]
+    redis = crew.start("redis", command, cores)
+    wait_for_port(redis, port)
+    return redis, port
+
+
+def fill_redis(port, commands):
+    """Runs commands, one a line, as an operator would with redis-cli."""
+    done = subprocess.run(
+        [need("redis-cli", "redis-tools"), "-p", str(port)],
+        input="\n".join(commands) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    if "ERR" in done.stdout:
+        raise Failed(f"redis-cli: {done.stdout[-500:]}")
+
+
+def nginx(crew, name, main, http, cores=None):
+    """Starts nginx in a directory of its own with these lines in the main and http sections."""
+    home = crew.directory / name
+    home.mkdir()
+    user = f"user {run_user()};" if run_user() else ""
+    paths = "".join(
+        f"{kind}_temp_path {home}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = crew.write(
+        f"{name}.conf",
+        f"daemon off; pid {home}/pid; error_log {home}/error.log warn; {user}\n{main}\n"
+        "worker_rlimit_nofile 8192;\nevents { worker_connections 4096; }\n"
+        f"http {{\n{paths}keepalive_timeout 300s; keepalive_requests 1000000000;\n{http}\n}}\n",
+    )
+    return crew.start(name, [need("nginx", "nginx-light"), "-c", config, "-p", home], cores)
+
+
+def start_backend(crew, cores=None):
+    """One nginx that answers from memory: the same for every proxy. Returns its port."""
+    port = free_port()
+    page = crew.directory / "pages"
+    page.mkdir()
+    (page / "large").write_bytes(b"x" * LARGE_BYTES)
+    backend = nginx(
+        crew,
+        "backend",
+        "worker_processes 1;",
+        "access_log off; sendfile on; tcp_nopush on; open_file_cache max=10 inactive=1h;\n"
+        f"server {{ listen 127.0.0.1:{port} backlog=4096; root {page};\n"
+        f'  location / {{ return 200 "{SMALL_BODY.strip()}\\n"; }}\n'
+        "  location = /large { }\n}",
+        cores,
+    )
+    wait_for_port(backend, port)
+    return port
+
+
+class Proxy:
+    """A proxy under test: its process, its port, its access log."""
+
+    def __init__(self, running, port, log):
+        self.running = running
+        self.port = port
+        self.log = log
+        wait_for_port(running, port)
+
+
+def start_nginx(crew, backend, workers, cores, log_options=""):
+    """nginx with kept upstream connections; `log_options` may buffer the access log."""
+    port = free_port()
+    log = crew.directory / "nginx-access.log"
+    running = nginx(
+        crew,
+        "nginx",
+        f"worker_processes {workers};",
+        f"log_format hipache {NGINX_LOG_FORMAT};\naccess_log {log} hipache {log_options};\n"
+        f"upstream backend {{ server 127.0.0.1:{backend}; keepalive 128;"
+        " keepalive_requests 1000000000; }\n"
+        f"server {{ listen 127.0.0.1:{port} backlog=4096 reuseport; client_body_buffer_size 64k;\n"
+        "  location / { proxy_pass http://backend; proxy_http_version 1.1;\n"
+        '    proxy_set_header Connection ""; proxy_set_header Host $http_host;\n'
+        "    proxy_set_header X-Real-IP $remote_addr;\n"
+        "    proxy_set_header X-Forwarded-For $remote_addr;\n"
+        "    proxy_set_header X-Forwarded-Proto $scheme;\n"
+        "    proxy_set_header X-Forwarded-Protocol $scheme;\n"
+        "    proxy_set_header X-Forwarded-Port $server_port;\n"
+        "    proxy_buffers 16 8k; } }",
+        cores,
+    )
+    return Proxy(running, port, log)
+
+
+def start_haproxy(crew, backend, workers, cores):
+    """HAProxy: threads of one process instead of workers, and one write a log line."""
+    port = free_port()
+    log = crew.directory / "haproxy-access.log"
+    config = crew.write(
+        "haproxy.cfg",
+        f"global\n  nbthread {workers}\n  maxconn 4096\n  log stdout format raw local0\n"
+        "defaults\n  mode http\n  log global\n  option http-keep-alive\n  http-reuse always\n"
+        "  timeout client 300s\n  timeout server 300s\n  timeout connect 5s\n"
+        "  timeout http-keep-alive 300s\n"
+        f"frontend in\n  bind 127.0.0.1:{port} backlog 4096\n"
+        "  capture request header Referer len 256\n  capture request header User-Agent len 256\n"
+        f"  log-format {HAPROXY_LOG_FORMAT}\n"
+        "  http-request set-header X-Real-IP %[src]\n"
+        "  http-request set-header X-Forwarded-For %[src]\n"
+        "  http-request set-header X-Forwarded-Proto http\n"
+        "  http-request set-header X-Forwarded-Protocol http\n"
+        "  http-request set-header X-Forwarded-Port %[dst_port]\n"
+        "  default_backend out\n"
+        f"backend out\n  server one 127.0.0.1:{backend} pool-max-conn 128\n",
+    )
+    with log.open("ab") as sink:
+        command = [need("haproxy", "haproxy"), "-f", config, "-db"]
+        running = crew.start("haproxy", command, cores, stdout=sink)
+    return Proxy(running, port, log)
+
+
+def start_hipache(crew, binary, driver, workers, cores=None, **server):
+    """hipache with this driver URL; `server` adds keys to the section of that name."""
+    if not Path(binary).is_file():
+        raise Failed(f"{binary} is missing: build it with cargo build --release")
+    port = free_port()
+    log = crew.directory / "hipache-access.log"
+    config = {
+        "server": {"workers": workers, "accessLog": str(log), **server},
+        "http": {"bind": ["127.0.0.1"], "port": port},
+        "driver": driver,
+    }
+    if run_user():
+        config["user"] = run_user()
+    path = crew.write("hipache.json", json.dumps(config, indent=2))
+    running = crew.start("hipache", [binary, "--config", path], cores)
+    return Proxy(running, port, log)
