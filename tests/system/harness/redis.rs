@@ -51,7 +51,12 @@ impl Redis {
     /// Reserves a port, starts nothing.
     pub(crate) fn stopped(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        Self { directory: Directory::fresh(), port: free_port(), arguments, child: None }
+        Self {
+            directory: Directory::fresh(),
+            port: free_port(),
+            arguments,
+            child: None,
+        }
     }
 
     /// Starts the server on its port; what it knew before is forgotten.
@@ -162,7 +167,9 @@ impl Subscriber {
     /// The next message; `None` when there is none within the limit.
     pub(crate) fn next(&mut self, limit: Duration) -> Option<String> {
         self.connection.set_limit(limit);
-        let Ok(Value::List(items)) = self.connection.value() else { return None };
+        let Ok(Value::List(items)) = self.connection.value() else {
+            return None;
+        };
         match items.into_iter().nth(2) {
             Some(Value::Text(text)) => Some(text),
             other => panic!("no message: {other:?}"),
