@@ -186,11 +186,14 @@ fn connections_that_send_nothing_or_half_a_head_leave_the_right_lines() {
         .try_response("GET")
         .map_or(0, |response| response.status);
     let line = hipache.log().next();
-    assert_eq!(
-        (line.request.as_str(), line.status),
-        ("-", status),
-        "part of a head is a line"
-    );
+    // As in nginx, the line may name the fault although nobody was there to be told.
+    let statuses = if status == 0 {
+        [0, 400, 499]
+    } else {
+        [status; 3]
+    };
+    assert_eq!(line.request, "-", "part of a head is a line");
+    assert!(statuses.contains(&line.status), "{line:?}");
     hipache.stop();
     hipache.log().expect_none();
 }
