@@ -1,7 +1,7 @@
 //! Backends: the pick, connections kept and limited, TLS.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -25,11 +25,21 @@ fn live_backends_are_picked_at_random() {
     }
     for pick in ["0", "1", "2"] {
         let count = picks.matches(pick).count();
-        assert!((60..=140).contains(&count), "{pick} was picked {count} times of 300");
+        assert!(
+            (60..=140).contains(&count),
+            "{pick} was picked {count} times of 300"
+        );
     }
     // Neither in turn nor in runs: each pick is about as likely after any other.
-    let same = picks.as_bytes().windows(2).filter(|two| two[0] == two[1]).count();
-    assert!((60..=140).contains(&same), "{same} of 299 picks like the one before");
+    let same = picks
+        .as_bytes()
+        .windows(2)
+        .filter(|two| two[0] == two[1])
+        .count();
+    assert!(
+        (60..=140).contains(&same),
+        "{same} of 299 picks like the one before"
+    );
     assert_eq!(hipache.log().wait_for(300).len(), 300);
 }
 
@@ -54,16 +64,18 @@ fn a_connection_to_a_backend_serves_many_requests() {
 #[test]
 fn a_backend_that_wishes_to_close_does_not_close_the_client_s_connection() {
     let redis = Redis::start();
-    let backend = Backend::answering(|_| {
-        Reply::Close(response(200, "Connection: close\r\n", "here"))
-    });
+    let backend =
+        Backend::answering(|_| Reply::Close(response(200, "Connection: close\r\n", "here")));
     redis.route("a.test", &[&backend.url()]);
     let mut hipache = Hipache::on(&redis);
     let mut client = hipache.client();
     for _ in 0..5 {
         client.get("a.test", "/x");
         let response = client.response();
-        assert_eq!(response.field("connection").unwrap_or("keep-alive"), "keep-alive");
+        assert_eq!(
+            response.field("connection").unwrap_or("keep-alive"),
+            "keep-alive"
+        );
         hipache.line_of("GET /x HTTP/1.1", &response);
     }
     assert_eq!(backend.connections(), 5);
@@ -74,7 +86,9 @@ fn gated() -> (Backend, Arc<AtomicBool>) {
     let open = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&open);
     let backend = Backend::answering(move |_| {
-        eventually("the gate", SOON, || gate.load(Ordering::SeqCst).then_some(()));
+        eventually("the gate", SOON, || {
+            gate.load(Ordering::SeqCst).then_some(())
+        });
         ok("here")
     });
     (backend, open)
@@ -117,7 +131,11 @@ fn waiting_for_a_free_connection_has_a_limit() {
     let start = Instant::now();
     let (response, line) = hipache.exchange("a.test", "/second");
     assert_eq!(response.status, 503);
-    assert!(start.elapsed() < Duration::from_secs(4), "took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "took {:?}",
+        start.elapsed()
+    );
     assert!(line.total >= 0.39, "{line:?}");
     open.store(true, Ordering::SeqCst);
     assert_eq!(first.response().text(), "here");
@@ -141,7 +159,12 @@ fn a_client_that_leaves_while_waiting_gives_up_its_place() {
     open.store(true, Ordering::SeqCst);
     assert_eq!(first.response().text(), "here");
     hipache.line_of("GET /first HTTP/1.1", &first_again(&mut first));
-    assert!(!backend.requests().iter().any(|request| request.target == "/leaving"));
+    assert!(
+        !backend
+            .requests()
+            .iter()
+            .any(|request| request.target == "/leaving")
+    );
 }
 
 /// Asks once more on the same connection; only the line of the first request is of interest.
@@ -165,12 +188,20 @@ fn an_https_backend_is_spoken_to_in_tls_and_its_certificate_is_checked() {
     redis.route("misnamed.test", &[&by_name(&misnamed)]);
     redis.route("plain.test", &[&by_name(&plain)]);
     let starter = Hipache::builder().redis(&redis);
-    let file = starter.directory().write("ca.pem", ours.pem()).display().to_string();
+    let file = starter
+        .directory()
+        .write("ca.pem", ours.pem())
+        .display()
+        .to_string();
     let mut hipache = starter.env("SSL_CERT_FILE", &file).start();
     for host in ["name.test", "address.test"] {
         assert_eq!(hipache.exchange(host, "/x").0.text(), "secret", "{host}");
     }
-    assert_eq!(good.last().field("host"), Some("address.test"), "Host is the client's");
+    assert_eq!(
+        good.last().field("host"),
+        Some("address.test"),
+        "Host is the client's"
+    );
     for host in ["strange.test", "misnamed.test", "plain.test"] {
         let (response, line) = hipache.exchange(host, "/x");
         assert_eq!((response.status, line.vhost), (502, format!("id-{host}")));

@@ -13,13 +13,18 @@ const GROWTH: u64 = 20 << 20;
 
 /// Bytes that say where they stand.
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+    (0..length)
+        .map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ (at >> 16)) as u8)
+        .collect()
 }
 
 /// Samples a worker's resident memory while the closure runs; returns its growth.
 fn growth_during(worker: u32, work: impl FnOnce()) -> u64 {
     let before = Hipache::resident(worker);
-    let (stop, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(before)));
+    let (stop, most) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(before)),
+    );
     let sampler = {
         let (stop, most) = (Arc::clone(&stop), Arc::clone(&most));
         std::thread::spawn(move || {
@@ -83,7 +88,11 @@ fn a_gibibyte_down_leaves_the_worker_s_memory_flat() {
         hipache.line_of(&format!("GET /{GIB} HTTP/1.1"), &response);
     });
     assert!(growth < GROWTH, "grew by {growth} bytes");
-    eprintln!("1 GiB down: {:?}, growth {} kB", start.elapsed(), growth / 1024);
+    eprintln!(
+        "1 GiB down: {:?}, growth {} kB",
+        start.elapsed(),
+        growth / 1024
+    );
 }
 
 #[test]
@@ -108,7 +117,11 @@ fn a_gibibyte_up_leaves_the_worker_s_memory_flat() {
         hipache.line_of(&format!("PUT /{GIB} HTTP/1.1"), &response);
     });
     assert!(growth < GROWTH, "grew by {growth} bytes");
-    eprintln!("1 GiB up: {:?}, growth {} kB", start.elapsed(), growth / 1024);
+    eprintln!(
+        "1 GiB up: {:?}, growth {} kB",
+        start.elapsed(),
+        growth / 1024
+    );
 }
 
 #[test]
@@ -124,12 +137,20 @@ fn a_response_that_nobody_reads_is_not_buffered() {
         backend.wait_for(11);
         std::thread::sleep(Duration::from_millis(700));
     });
-    assert!(growth < GROWTH, "grew by {growth} bytes with ten unread responses");
+    assert!(
+        growth < GROWTH,
+        "grew by {growth} bytes with ten unread responses"
+    );
     for client in clients {
         client.reset();
     }
     let lines = hipache.log().take_lines(10);
-    assert!(lines.iter().all(|line| line.status == 200 && line.bytes < 100_000_000), "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.status == 200 && line.bytes < 100_000_000),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -189,14 +210,18 @@ fn every_byte_arrives_in_its_place_however_it_is_framed() {
         let response = client.response();
         assert!(response.body == body, "{target}: bytes differ");
         hipache.line_of(&format!("POST {target} HTTP/1.1"), &response);
-        let head = format!("POST {target} HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
         client.send(head);
         for part in body.chunks(64_007) {
             client.send([format!("{:X}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat());
         }
         client.send("0\r\n\r\n");
         let response = client.response();
-        assert!(response.body == body, "{target}, sent in chunks: bytes differ");
+        assert!(
+            response.body == body,
+            "{target}, sent in chunks: bytes differ"
+        );
         hipache.line_of(&format!("POST {target} HTTP/1.1"), &response);
     }
 }
@@ -229,5 +254,9 @@ fn a_body_begins_to_arrive_before_it_was_sent_whole() {
     let good = Backend::answering(|_| ok("here"));
     redis.route("a.test", &[&good.url()]);
     client.get("a.test", "/y");
-    assert_eq!(client.response().text(), "here", "the connection is still in step");
+    assert_eq!(
+        client.response().text(),
+        "here",
+        "the connection is still in step"
+    );
 }

@@ -42,14 +42,21 @@ fn a_backend_that_refuses_is_marked_announced_and_left_alone() {
     let mut monitor = redis.monitor();
     ask_until_marked(&hipache, &redis, "a.test");
     // The requested host, not the wildcard; the parsed URL; its index; the length of the list.
-    assert_eq!(dead.next(SOON), Some(format!("a.test;{}/;1;2", refused.url())));
+    assert_eq!(
+        dead.next(SOON),
+        Some(format!("a.test;{}/;1;2", refused.url()))
+    );
     assert_eq!(redis.dead("a.test"), ["1"]);
     let ttl = redis.run(&["PTTL", "dead:a.test"]).int();
     assert!((1..=7000).contains(&ttl), "{ttl} ms");
     let commands = monitor.until("PUBLISH");
     let writes: Vec<&str> = ["SADD", "EXPIRE", "PUBLISH"]
         .into_iter()
-        .filter(|write| commands.iter().any(|command| command.to_uppercase().contains(write)))
+        .filter(|write| {
+            commands
+                .iter()
+                .any(|command| command.to_uppercase().contains(write))
+        })
         .collect();
     assert_eq!(writes, ["SADD", "EXPIRE", "PUBLISH"], "{commands:#?}");
     for _ in 0..50 {
@@ -79,7 +86,11 @@ fn a_mark_ends_after_its_time() {
     eventually("the backend in use again", SOON, || {
         (hipache.get("a.test", "/x").text() == "revived").then_some(())
     });
-    assert!(start.elapsed() < Duration::from_secs(4), "took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "took {:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -130,7 +141,11 @@ fn statuses_501_to_599_mark_and_are_passed_on_unchanged() {
         });
         assert!(seen, "{code} was passed on");
         if marks {
-            assert_eq!(dead.next(SOON), Some(format!("{host};{}/;1;2", bad.url())), "{code}");
+            assert_eq!(
+                dead.next(SOON),
+                Some(format!("{host};{}/;1;2", bad.url())),
+                "{code}"
+            );
             let count = bad.count();
             (0..30).for_each(|_| drop(hipache.exchange(&host, "/x")));
             assert_eq!(bad.count(), count, "{code}: asked in spite of its mark");
@@ -146,7 +161,15 @@ fn marks_that_others_set_are_respected_and_nonsense_in_the_set_is_not() {
     let redis = Redis::start();
     let (one, two) = (Backend::saying("one"), Backend::saying("two"));
     redis.route("a.test", &[&one.url(), &two.url()]);
-    redis.run(&["SADD", "dead:a.test", "0", "7", "-1", "no number", "99999999999999999999"]);
+    redis.run(&[
+        "SADD",
+        "dead:a.test",
+        "0",
+        "7",
+        "-1",
+        "no number",
+        "99999999999999999999",
+    ]);
     let mut hipache = Hipache::on(&redis);
     for _ in 0..30 {
         assert_eq!(hipache.exchange("a.test", "/x").0.text(), "two");
@@ -154,9 +177,14 @@ fn marks_that_others_set_are_respected_and_nonsense_in_the_set_is_not() {
     redis.run(&["SADD", "dead:a.test", "1"]);
     let (response, line) = hipache.exchange("a.test", "/x");
     assert_eq!((response.status, line.vhost.as_str()), (502, "id-a.test"));
-    assert!(line.backend.abs() < f64::EPSILON, "no backend was chosen: {line:?}");
+    assert!(
+        line.backend.abs() < f64::EPSILON,
+        "no backend was chosen: {line:?}"
+    );
     redis.run(&["DEL", "dead:a.test"]);
-    let seen: Vec<String> = (0..60).map(|_| hipache.get("a.test", "/x").text()).collect();
+    let seen: Vec<String> = (0..60)
+        .map(|_| hipache.get("a.test", "/x").text())
+        .collect();
     for body in ["one", "two"] {
         assert!(seen.iter().any(|seen| seen == body), "{body} serves again");
     }
@@ -179,8 +207,16 @@ fn a_list_edited_under_a_mark_never_blames_the_wrong_backend() {
     redis.route("a.test", &[&good.url(), &bad.url()]);
     let blamed = bad.count();
     for _ in 0..40 {
-        assert_eq!(marker.get("a.test", "/x").text(), "good", "by the proxy that made the mark");
-        assert_eq!(listener.get("a.test", "/x").text(), "good", "by one that heard of it");
+        assert_eq!(
+            marker.get("a.test", "/x").text(),
+            "good",
+            "by the proxy that made the mark"
+        );
+        assert_eq!(
+            listener.get("a.test", "/x").text(),
+            "good",
+            "by one that heard of it"
+        );
     }
     assert_eq!(bad.count(), blamed);
 }
@@ -206,7 +242,10 @@ fn an_index_of_others_stays_with_the_url_that_it_meant_when_first_seen() {
 
 /// Tells an active checker's heartbeat.
 fn ping(redis: &Redis) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     redis.run(&["SET", "hchecker_ping", &now.to_string()]);
 }
 
@@ -235,9 +274,11 @@ fn while_a_checker_is_at_work_marks_are_announced_and_not_written() {
 
 #[test]
 fn status_500_marks_only_while_a_checker_is_at_work_and_only_when_asked_to() {
-    for (checked, setting, marks) in
-        [(true, true, true), (true, false, false), (false, true, false)]
-    {
+    for (checked, setting, marks) in [
+        (true, true, true),
+        (true, false, false),
+        (false, true, false),
+    ] {
         let redis = Redis::start();
         let (bad, good) = (status(500, ""), Backend::saying("here"));
         redis.route("a.test", &[&good.url(), &bad.url()]);
@@ -279,7 +320,10 @@ fn a_silent_backend_is_a_504_and_is_marked() {
     assert_eq!(response.status, 504);
     assert!((0.39..3.0).contains(&line.total), "{line:?}");
     assert_eq!(line.vhost, "id-a.test");
-    assert_eq!(dead.next(SOON), Some(format!("a.test;{}/;1;2", silent.url())));
+    assert_eq!(
+        dead.next(SOON),
+        Some(format!("a.test;{}/;1;2", silent.url()))
+    );
     assert_eq!(silent.count(), 1, "it is asked once");
     for _ in 0..30 {
         assert_eq!(hipache.exchange("a.test", "/x").0.status, 200);

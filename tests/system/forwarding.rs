@@ -31,11 +31,20 @@ fn hop_by_hop_headers_end_here_and_every_connection_line_counts() {
                  Proxy-Connection: keep-alive\r\nTE: trailers, gzip\r\n\
                  Proxy-Authorization: Basic eA==\r\nX-Four: 4\r\n";
     let got = forward(&mut hipache, &backend, lines);
-    for gone in ["x-one", "x-two", "x-three", "keep-alive", "proxy-connection"] {
+    for gone in [
+        "x-one",
+        "x-two",
+        "x-three",
+        "keep-alive",
+        "proxy-connection",
+    ] {
         assert_eq!(got.field(gone), None, "{gone} in {:?}", got.head);
     }
     let connection = got.head.all("connection").join(", ").to_lowercase();
-    assert!(!connection.contains("x-") && !connection.contains("close"), "{connection}");
+    assert!(
+        !connection.contains("x-") && !connection.contains("close"),
+        "{connection}"
+    );
     assert_eq!(got.field("x-four"), Some("4"));
 }
 
@@ -68,7 +77,9 @@ fn other_headers_pass_unchanged_repeated_ones_line_by_line() {
     let lines = "Cookie: a=1\r\nCookie: b=2\r\nX-Repeat: 1\r\nX-Repeat: 2\r\nX-Empty:\r\n\
                  User-Agent: UA\r\nReferer: http://ref/\r\nX-Long: ";
     let long = "v".repeat(20_000);
-    client.send(format!("GET /x HTTP/1.1\r\nHost: a.test\r\n{lines}{long}\r\n\r\n"));
+    client.send(format!(
+        "GET /x HTTP/1.1\r\nHost: a.test\r\n{lines}{long}\r\n\r\n"
+    ));
     let response = client.response();
     assert_eq!((response.status, response.text().as_str()), (418, "tea"));
     assert_eq!(response.head.all("set-cookie"), ["a=1", "b=2"]);
@@ -76,9 +87,15 @@ fn other_headers_pass_unchanged_repeated_ones_line_by_line() {
     assert_eq!(response.field("x-empty"), Some(""));
     assert_eq!(response.field("x-latin"), Some("\u{e9}"));
     assert_eq!(response.field("server"), Some("S"));
-    assert!(response.field("date").is_some(), "Date is added when it is missing");
+    assert!(
+        response.field("date").is_some(),
+        "Date is added when it is missing"
+    );
     let line = hipache.line_of("GET /x HTTP/1.1", &response);
-    assert_eq!((line.agent.as_str(), line.referer.as_str()), ("UA", "http://ref/"));
+    assert_eq!(
+        (line.agent.as_str(), line.referer.as_str()),
+        ("UA", "http://ref/")
+    );
     let got = backend.last();
     assert_eq!(got.head.all("x-repeat"), ["1", "2"]);
     let cookies = got.head.all("cookie").join("; ");
@@ -91,22 +108,37 @@ fn other_headers_pass_unchanged_repeated_ones_line_by_line() {
 fn the_target_passes_byte_for_byte() {
     let (_redis, backend, mut hipache) = scene(&json!({}));
     let targets = [
-        "/", "/?", "/a?b=c&d=%20", "/../up", "//double", "/%2F%00", "/'()*!$;=:@", "/a//b/./c",
-        "/?q=\"<>`{}|^", "/\\back",
+        "/",
+        "/?",
+        "/a?b=c&d=%20",
+        "/../up",
+        "//double",
+        "/%2F%00",
+        "/'()*!$;=:@",
+        "/a//b/./c",
+        "/?q=\"<>`{}|^",
+        "/\\back",
     ];
     for target in targets {
         let mut client = hipache.client();
         client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
         let response = client.response();
         let line = hipache.log().next();
-        assert_eq!((line.status, line.bytes), (response.status, response.raw_length));
+        assert_eq!(
+            (line.status, line.bytes),
+            (response.status, response.raw_length)
+        );
         if response.status == 200 {
             assert_eq!(backend.last().target, target);
         } else {
             assert_eq!(response.status, 400, "{target}: refused, if anything");
         }
     }
-    assert!(backend.count() >= 8, "the usual ones pass: {}", backend.count());
+    assert!(
+        backend.count() >= 8,
+        "the usual ones pass: {}",
+        backend.count()
+    );
 }
 
 #[test]
@@ -127,7 +159,11 @@ fn an_absolute_target_gives_the_host_and_is_logged_as_it_came() {
         let got = backend.last();
         assert_eq!(got.target, path, "{target}");
         let host = got.field("host").map(str::to_lowercase);
-        assert!(host.is_some_and(|host| host.starts_with("a.test")), "{:?}", got.head);
+        assert!(
+            host.is_some_and(|host| host.starts_with("a.test")),
+            "{:?}",
+            got.head
+        );
     }
 }
 
@@ -138,7 +174,10 @@ fn options_for_the_whole_server_pass() {
     client.send("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n");
     let response = client.response();
     hipache.line_of("OPTIONS * HTTP/1.1", &response);
-    assert_eq!((response.status, backend.last().target.as_str()), (200, "*"));
+    assert_eq!(
+        (response.status, backend.last().target.as_str()),
+        (200, "*")
+    );
 }
 
 /// The forwarded headers as the backend got them.
@@ -159,7 +198,10 @@ fn forwarded_headers_are_added_with_the_real_port_and_a_plain_address() {
     let port = hipache.address().port().to_string();
     let got = forward(&mut hipache, &backend, "");
     let ours = Some("127.0.0.1");
-    assert_eq!(forwarded(&got), [ours, Some("http"), Some("http"), Some(&port), ours]);
+    assert_eq!(
+        forwarded(&got),
+        [ours, Some("http"), Some("http"), Some(&port), ours]
+    );
 }
 
 #[test]
@@ -185,7 +227,11 @@ fn the_log_shows_the_client_that_a_trusted_proxy_names() {
         let mut client = hipache.client();
         client.send(format!("GET /x HTTP/1.1\r\nHost: a.test\r\n{header}\r\n"));
         let response = client.response();
-        assert_eq!(hipache.line_of("GET /x HTTP/1.1", &response).address, logged, "{header}");
+        assert_eq!(
+            hipache.line_of("GET /x HTTP/1.1", &response).address,
+            logged,
+            "{header}"
+        );
     }
 }
 
@@ -202,11 +248,18 @@ fn an_untrusted_peer_s_forwarded_headers_are_replaced_and_its_debug_wish_is_igno
     let response = client.response();
     let line = hipache.line_of("GET /x HTTP/1.1", &response);
     assert_eq!(line.address, "::ffff:127.0.0.1");
-    let debug = response.head.fields.iter().any(|(name, _)| name.to_lowercase().starts_with("x-debug"));
+    let debug = response
+        .head
+        .fields
+        .iter()
+        .any(|(name, _)| name.to_lowercase().starts_with("x-debug"));
     assert!(!debug, "{:?}", response.head);
     let got = backend.last();
     let ours = Some("127.0.0.1");
-    assert_eq!(forwarded(&got), [ours, Some("http"), Some("http"), Some(&port), ours]);
+    assert_eq!(
+        forwarded(&got),
+        [ours, Some("http"), Some("http"), Some(&port), ours]
+    );
     assert_eq!(got.head.all("x-forwarded-for").len(), 1);
 }
 
@@ -218,14 +271,24 @@ fn x_debug_tells_a_trusted_peer_how_the_answer_came_about() {
     let response = client.response();
     hipache.line_of("GET /x HTTP/1.1", &response);
     let url = format!("{}/", backend.url());
-    assert!(response.field("x-debug-version-hipache").is_some_and(|version| !version.is_empty()));
+    assert!(
+        response
+            .field("x-debug-version-hipache")
+            .is_some_and(|version| !version.is_empty())
+    );
     assert_eq!(response.field("x-debug-backend-url"), Some(url.as_str()));
     assert_eq!(response.field("x-debug-backend-id"), Some("0"));
     assert_eq!(response.field("x-debug-vhost"), Some("id-a.test"));
     assert_eq!(response.field("x-debug-frontend-key"), Some("a.test"));
     for name in ["x-debug-time-total", "x-debug-time-backend"] {
-        let time = response.field(name).and_then(|time| time.parse::<u64>().ok());
-        assert!(time.is_some_and(|time| time < 10_000), "{name} in {:?}", response.head);
+        let time = response
+            .field(name)
+            .and_then(|time| time.parse::<u64>().ok());
+        assert!(
+            time.is_some_and(|time| time < 10_000),
+            "{name} in {:?}",
+            response.head
+        );
     }
     assert_eq!(response.field("x-debug-error"), None);
     client.send("GET /x HTTP/1.1\r\nHost: b.test\r\nX-Debug: 1\r\n\r\n");
@@ -240,26 +303,40 @@ fn a_body_keeps_its_framing_on_the_way_to_the_backend() {
     let backend = Backend::answering(|request| ok(&String::from_utf8_lossy(&request.body)));
     redis.route("a.test", &[&backend.url()]);
     let mut hipache = Hipache::on(&redis);
-    let sized = |method: &str| format!("{method} /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc");
+    let sized = |method: &str| {
+        format!("{method} /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc")
+    };
     let chunked = |method: &str| {
-        format!("{method} /x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        format!(
+            "{method} /x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        )
     };
     let none = |method: &str| format!("{method} /x HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "GET", "PROPFIND", "X-OWN"] {
+    for method in [
+        "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "GET", "PROPFIND", "X-OWN",
+    ] {
         let mut client = hipache.client();
-        let mut ask = |hipache: &mut Hipache, client: &mut Client, request: String| {
+        let ask = |hipache: &mut Hipache, client: &mut Client, request: String| {
             client.send(request);
             let response = client.response();
             hipache.line_of(&format!("{method} /x HTTP/1.1"), &response);
             (response.text(), backend.last())
         };
         let (body, got) = ask(&mut hipache, &mut client, sized(method));
-        assert_eq!((body.as_str(), got.field("content-length")), ("abc", Some("3")), "{method}");
+        assert_eq!(
+            (body.as_str(), got.field("content-length")),
+            ("abc", Some("3")),
+            "{method}"
+        );
         assert_eq!(got.field("transfer-encoding"), None, "{method}");
         let (body, got) = ask(&mut hipache, &mut client, chunked(method));
         assert_eq!(body, "abc", "{method}");
         assert!(got.field("content-length").is_none() || got.field("transfer-encoding").is_none());
         let (body, got) = ask(&mut hipache, &mut client, none(method));
-        assert_eq!((body.as_str(), got.field("transfer-encoding")), ("", None), "{method}");
+        assert_eq!(
+            (body.as_str(), got.field("transfer-encoding")),
+            ("", None),
+            "{method}"
+        );
     }
 }

@@ -21,6 +21,7 @@ mod forwarding;
 mod harness;
 mod http;
 mod http_errors;
+mod limits;
 mod privileges;
 mod processes;
 mod redis_outage;

@@ -44,17 +44,24 @@ fn every_worker_serves() {
         signal(worker, Signal::SIGSTOP);
     }
     let mut clients: Vec<_> = (0..30).map(|_| hipache.client()).collect();
-    clients.iter_mut().for_each(|client| client.get("a.test", "/frozen"));
+    clients
+        .iter_mut()
+        .for_each(|client| client.get("a.test", "/frozen"));
     for worker in hipache.workers() {
         signal(worker, Signal::SIGCONT);
     }
-    clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+    clients
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.response().status, 200));
     hipache.log().wait_for(outcomes.len() + 30);
 }
 
 /// Fails unless what failed is at most what a worker held when it was killed.
 fn check_losses(outcomes: &[Outcome], kept: usize, fresh: usize, kills: &[Instant]) {
-    let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.result != Ok(200)).collect();
+    let failed: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| outcome.result != Ok(200))
+        .collect();
     for outcome in &failed {
         let broken = matches!(outcome.result, Err(Failure::Broken(_)));
         // A connection that the worker held was made before it died, and used around then.
@@ -65,7 +72,12 @@ fn check_losses(outcomes: &[Outcome], kept: usize, fresh: usize, kills: &[Instan
         assert!(broken && held, "more was lost than was held: {outcome:?}");
     }
     let most = (kept + fresh) * kills.len();
-    assert!(failed.len() <= most, "{} of {} failed: {failed:#?}", failed.len(), outcomes.len());
+    assert!(
+        failed.len() <= most,
+        "{} of {} failed: {failed:#?}",
+        failed.len(),
+        outcomes.len()
+    );
 }
 
 #[test]
@@ -81,7 +93,10 @@ fn a_worker_killed_under_load_loses_only_what_it_held_and_is_replaced() {
     let now = hipache.wait_for_workers(2, &workers[..1]);
     let replaced = killed.elapsed();
     assert!(now.contains(&workers[1]), "the other one stays");
-    assert!(replaced < Duration::from_secs(2), "replaced after {replaced:?}");
+    assert!(
+        replaced < Duration::from_secs(2),
+        "replaced after {replaced:?}"
+    );
     hipache.wait_for_stderr("worker ready", 3);
     let ready = Instant::now();
     kept.wait_for(300);
@@ -89,7 +104,10 @@ fn a_worker_killed_under_load_loses_only_what_it_held_and_is_replaced() {
     let (kept, fresh) = (kept.stop(), fresh.stop());
     check_losses(&kept, 4, 0, &[killed]);
     check_losses(&fresh, 0, 2, &[killed]);
-    let refused = fresh.iter().filter(|it| it.result == Err(Failure::Refused)).count();
+    let refused = fresh
+        .iter()
+        .filter(|it| it.result == Err(Failure::Refused))
+        .count();
     assert_eq!(refused, 0, "the socket outlives the worker");
     hipache.stop();
     // What came after the kill was settled has its line, each once.
@@ -97,8 +115,15 @@ fn a_worker_killed_under_load_loses_only_what_it_held_and_is_replaced() {
     let targets: Vec<&str> = lines.iter().map(crate::harness::Line::target).collect();
     let logged: HashSet<&str> = targets.iter().copied().collect();
     assert_eq!(logged.len(), targets.len(), "no line twice");
-    for outcome in kept.iter().chain(&fresh).filter(|outcome| outcome.at > ready) {
-        assert!(logged.contains(outcome.target.as_str()), "no line for {outcome:?}");
+    for outcome in kept
+        .iter()
+        .chain(&fresh)
+        .filter(|outcome| outcome.at > ready)
+    {
+        assert!(
+            logged.contains(outcome.target.as_str()),
+            "no line for {outcome:?}"
+        );
     }
 }
 
@@ -117,7 +142,10 @@ fn a_worker_that_keeps_dying_is_replaced_with_a_growing_pause_and_its_queue_is_s
         pauses.push(killed.elapsed());
         victim = *workers.iter().find(|worker| **worker != survivor).unwrap();
     }
-    assert!(pauses[0] < Duration::from_secs(1), "the first at once: {pauses:?}");
+    assert!(
+        pauses[0] < Duration::from_secs(1),
+        "the first at once: {pauses:?}"
+    );
     let growing = pauses[4] > pauses[0] + Duration::from_millis(50);
     assert!(growing && pauses[4] < SOON, "{pauses:?}");
     load.wait_for(50);
@@ -170,7 +198,10 @@ fn workers_of_a_killed_master_finish_what_they_hold_and_end() {
     eventually("the workers' end", SOON, || {
         (!workers.iter().any(|worker| is_alive(*worker))).then_some(())
     });
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "nobody listens any more"
+    );
     let targets = hipache.log().all();
     assert_eq!(targets.len(), 1, "{targets:?}");
 }
@@ -181,7 +212,11 @@ fn a_port_in_use_is_a_clear_error() {
     let address = taken.local_addr().unwrap().to_string();
     let directory = crate::harness::Directory::fresh();
     let route = "*=http://127.0.0.1:1";
-    let output = run_to_end(directory.path(), &["--listen", &address, "--route", route], &[]);
+    let output = run_to_end(
+        directory.path(),
+        &["--listen", &address, "--route", route],
+        &[],
+    );
     assert!(!output.status.success());
     let told = crate::harness::text(&output.stderr);
     assert!(told.contains(&address) && told.contains("in use"), "{told}");
@@ -194,7 +229,11 @@ fn a_second_proxy_on_the_same_port_does_not_share_it() {
     let address = hipache.address().to_string();
     let directory = crate::harness::Directory::fresh();
     let route = "*=http://127.0.0.1:1";
-    let output = run_to_end(directory.path(), &["--listen", &address, "--route", route], &[]);
+    let output = run_to_end(
+        directory.path(),
+        &["--listen", &address, "--route", route],
+        &[],
+    );
     assert!(!output.status.success());
     let told = crate::harness::text(&output.stderr);
     assert!(told.contains(&address) && told.contains("in use"), "{told}");

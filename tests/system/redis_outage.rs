@@ -29,7 +29,9 @@ fn a_redis_that_is_absent_at_the_start_is_a_503_and_service_begins_when_it_comes
     redis.resume();
     redis.route("a.test", &[&backend.url()]);
     let start = Instant::now();
-    eventually("service", SOON, || (hipache.get("a.test", "/poll").status == 200).then_some(()));
+    eventually("service", SOON, || {
+        (hipache.get("a.test", "/poll").status == 200).then_some(())
+    });
     assert!(start.elapsed() < RESUME, "took {:?}", start.elapsed());
 }
 
@@ -45,14 +47,20 @@ fn redis_killed_and_restarted_under_load_is_a_matter_of_a_second() {
     redis.kill();
     let killed = Instant::now();
     eventually("a request without Redis", SOON, || {
-        load.outcomes().iter().any(|outcome| outcome.result == Ok(503)).then_some(())
+        load.outcomes()
+            .iter()
+            .any(|outcome| outcome.result == Ok(503))
+            .then_some(())
     });
     std::thread::sleep(Duration::from_millis(1500).saturating_sub(killed.elapsed()));
     redis.resume();
     redis.route("a.test", &[&backend.url()]);
     let back = Instant::now();
     eventually("service", SOON, || {
-        load.outcomes().iter().any(|it| it.at >= back && it.result == Ok(200)).then_some(())
+        load.outcomes()
+            .iter()
+            .any(|it| it.at >= back && it.result == Ok(200))
+            .then_some(())
     });
     let resumed = back.elapsed();
     assert!(resumed < RESUME, "took {resumed:?}");
@@ -62,7 +70,10 @@ fn redis_killed_and_restarted_under_load_is_a_matter_of_a_second() {
         let fine = outcome.result == Ok(200) || outcome.result == Ok(503);
         assert!(fine, "a connection was lost: {outcome:?}");
         let late = outcome.at > back + RESUME;
-        assert!(!late || outcome.result == Ok(200), "after recovery: {outcome:?}");
+        assert!(
+            !late || outcome.result == Ok(200),
+            "after recovery: {outcome:?}"
+        );
     }
     assert_eq!(hipache.workers(), workers, "no worker died of it");
     hipache.stop();
@@ -70,7 +81,10 @@ fn redis_killed_and_restarted_under_load_is_a_matter_of_a_second() {
     assert_eq!(lines.len(), outcomes.len());
     for status in [200, 503] {
         let logged = lines.iter().filter(|line| line.status == status).count();
-        let seen = outcomes.iter().filter(|outcome| outcome.result == Ok(status)).count();
+        let seen = outcomes
+            .iter()
+            .filter(|outcome| outcome.result == Ok(status))
+            .count();
         assert_eq!(logged, seen, "lines with {status}");
     }
 }
@@ -95,14 +109,20 @@ fn a_redis_that_keeps_silent_is_a_503_within_a_second_or_so_and_recovers() {
     // The connections are still used, and answers that come late are nobody's.
     redis.thaw();
     let back = Instant::now();
-    eventually("service", SOON, || (hipache.get("a.test", "/poll").status == 200).then_some(()));
+    eventually("service", SOON, || {
+        (hipache.get("a.test", "/poll").status == 200).then_some(())
+    });
     assert!(back.elapsed() < RESUME, "took {:?}", back.elapsed());
     for client in &mut clients {
         client.get("a.test", "/again");
         assert_eq!(client.response().text(), "here");
     }
     let lines = hipache.log().wait_for(42);
-    assert_eq!(lines.iter().filter(|line| line.status == 503).count() % 20, 0, "{lines:#?}");
+    assert_eq!(
+        lines.iter().filter(|line| line.status == 503).count() % 20,
+        0,
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -141,7 +161,10 @@ fn relay(tcp: std::net::TcpStream, port: u16) {
     let upstream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (mut from, mut to) = (tcp.try_clone().unwrap(), upstream.try_clone().unwrap());
     let upwards = std::thread::spawn(move || copy(&mut from, &mut to));
-    copy(&mut upstream.try_clone().unwrap(), &mut tcp.try_clone().unwrap());
+    copy(
+        &mut upstream.try_clone().unwrap(),
+        &mut tcp.try_clone().unwrap(),
+    );
     tcp.shutdown(std::net::Shutdown::Both).ok();
     upwards.join().ok();
 }

@@ -18,10 +18,18 @@ fn a_refused_connection_is_retried_for_any_method_with_the_whole_body() {
     let refused = [Refused::new(), Refused::new()];
     let backend = Backend::answering(|request| ok(&request.body.len().to_string()));
     // Each host has a dead set of its own, so each begins with a refusal two times in three.
-    redis.route("*.test", &[&refused[0].url(), &refused[1].url(), &backend.url()]);
+    redis.route(
+        "*.test",
+        &[&refused[0].url(), &refused[1].url(), &backend.url()],
+    );
     let mut hipache = Hipache::on(&redis);
     let body = vec![b'x'; 100_000];
-    for (round, method) in ["POST", "PUT", "PATCH", "DELETE"].iter().cycle().take(24).enumerate() {
+    for (round, method) in ["POST", "PUT", "PATCH", "DELETE"]
+        .iter()
+        .cycle()
+        .take(24)
+        .enumerate()
+    {
         let mut client = hipache.client();
         let (host, target) = (format!("host{round}.test"), format!("/{round}"));
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n");
@@ -36,7 +44,11 @@ fn a_refused_connection_is_retried_for_any_method_with_the_whole_body() {
             client.send("0\r\n\r\n");
         }
         let response = client.response();
-        assert_eq!((response.status, response.text().as_str()), (200, "100000"), "{head}");
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, "100000"),
+            "{head}"
+        );
         hipache.line_of(&format!("{method} {target} HTTP/1.1"), &response);
         assert_eq!(seen(&[&backend], &target), 1);
     }
@@ -63,14 +75,25 @@ fn reused_connection_reset_is_retried_once_on_a_fresh_one_without_a_mark() {
         for round in 0..20 {
             let target = format!("/{round}");
             let (response, line) = hipache.exchange("a.test", &target);
-            assert_eq!((response.text().as_str(), line.status), ("here", 200), "round {round}");
+            assert_eq!(
+                (response.text().as_str(), line.status),
+                ("here", 200),
+                "round {round}"
+            );
             assert!(seen(&[&one, &two], &target) <= 2);
             let homes = [&one, &two].map(|backend| seen(&[backend], &target).min(1));
-            assert_eq!(homes.iter().sum::<usize>(), 1, "first again at the same backend");
+            assert_eq!(
+                homes.iter().sum::<usize>(),
+                1,
+                "first again at the same backend"
+            );
         }
         redis.run(&["PUBLISH", "dead", "end"]);
         assert_eq!(dead.next(crate::harness::SOON).as_deref(), Some("end"));
-        assert!(one.count() + two.count() > 20, "no connection was ever reused");
+        assert!(
+            one.count() + two.count() > 20,
+            "no connection was ever reused"
+        );
     }
 }
 
@@ -133,7 +156,10 @@ fn an_idle_backend_that_closes_under_load_costs_no_request() {
     let load = crate::harness::Load::keeping(hipache.address(), "a.test", 4);
     load.wait_for(800);
     let outcomes = load.stop();
-    let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.result != Ok(200)).collect();
+    let failed: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| outcome.result != Ok(200))
+        .collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(hipache.log().wait_for(outcomes.len()).len(), outcomes.len());
 }
@@ -177,13 +203,15 @@ fn once_a_response_byte_came_nothing_is_retried() {
         ("H", 502),
         ("HTTP/1.1 200 OK\r\nContent-Le", 502),
         ("garbage that is no HTTP\r\n\r\n", 502),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 502),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            502,
+        ),
     ];
     for (bytes, status) in broken {
         let redis = Redis::start();
-        let backends = [(), ()].map(|()| {
-            Backend::answering(move |_| Reply::Close(bytes.as_bytes().to_vec()))
-        });
+        let backends =
+            [(), ()].map(|()| Backend::answering(move |_| Reply::Close(bytes.as_bytes().to_vec())));
         let [one, two] = &backends;
         redis.route("a.test", &[&one.url(), &two.url()]);
         let mut hipache = Hipache::on(&redis);
@@ -196,10 +224,22 @@ fn once_a_response_byte_came_nothing_is_retried() {
 #[test]
 fn a_response_that_breaks_off_is_seen_as_broken_and_not_repeated() {
     let cases: [(&str, bool); 4] = [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this", false),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this", true),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n", false),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\nbad\r\n", true),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n",
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\nbad\r\n",
+            true,
+        ),
     ];
     for (bytes, reset) in cases {
         let redis = Redis::start();
@@ -216,9 +256,14 @@ fn a_response_that_breaks_off_is_seen_as_broken_and_not_repeated() {
         let workers = hipache.workers();
         let mut client = hipache.client();
         client.get("a.test", "/x");
-        let broken = client.try_response("GET").expect_err("the response is not whole");
+        let broken = client
+            .try_response("GET")
+            .expect_err("the response is not whole");
         assert_ne!(broken.how, Ended::Silent, "{bytes:?}");
-        assert_eq!((broken.status, broken.body.as_slice()), (Some(200), &b"only this"[..]));
+        assert_eq!(
+            (broken.status, broken.body.as_slice()),
+            (Some(200), &b"only this"[..])
+        );
         let line = hipache.log().next();
         assert_eq!((line.target(), line.status), ("/x", 200));
         assert_eq!(backend.count(), 1);
@@ -230,8 +275,9 @@ fn a_response_that_breaks_off_is_seen_as_broken_and_not_repeated() {
 fn retry_on_error_is_the_number_of_further_attempts() {
     for (retries, most) in [(0, 1), (1, 2), (3, 4)] {
         let redis = Redis::start();
-        let backends: Vec<Backend> =
-            (0..6).map(|_| Backend::answering(|_| Reply::Close(Vec::new()))).collect();
+        let backends: Vec<Backend> = (0..6)
+            .map(|_| Backend::answering(|_| Reply::Close(Vec::new())))
+            .collect();
         let urls: Vec<String> = backends.iter().map(Backend::url).collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         redis.route("a.test", &urls);

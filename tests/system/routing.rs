@@ -31,9 +31,21 @@ fn exact_names_go_before_wildcards_and_long_wildcards_before_short_ones() {
         (&["*"], "localhost", "*"),
         // Wildcards have five labels at most; an exact name may have any number.
         (&[deep], deep, deep),
-        (&["*.f.g.h.example.com", "*.g.h.example.com"], deep, "*.f.g.h.example.com"),
-        (&["*.g.h.example.com", "*.h.example.com"], deep, "*.g.h.example.com"),
-        (&["*.h.example.com", "*.example.com"], deep, "*.h.example.com"),
+        (
+            &["*.f.g.h.example.com", "*.g.h.example.com"],
+            deep,
+            "*.f.g.h.example.com",
+        ),
+        (
+            &["*.g.h.example.com", "*.h.example.com"],
+            deep,
+            "*.g.h.example.com",
+        ),
+        (
+            &["*.h.example.com", "*.example.com"],
+            deep,
+            "*.h.example.com",
+        ),
         (&["*.example.com", "*.com"], deep, "*.example.com"),
         (&["*.com", "*"], deep, "*.com"),
         (&["*.e.f.g.h.example.com"], deep, "-"),
@@ -52,7 +64,11 @@ fn exact_names_go_before_wildcards_and_long_wildcards_before_short_ones() {
             "-" => (400, "-".to_owned()),
             frontend => (200, format!("id-{frontend}")),
         };
-        assert_eq!(ask(&mut hipache, host.as_bytes()), want, "{host} with {frontends:?}");
+        assert_eq!(
+            ask(&mut hipache, host.as_bytes()),
+            want,
+            "{host} with {frontends:?}"
+        );
     }
 }
 
@@ -83,7 +99,11 @@ fn a_host_is_normalised_before_it_is_looked_up_and_passed_on_as_it_came() {
     for (host, frontend) in cases {
         let answer = ask(&mut hipache, host.as_bytes());
         assert_eq!(answer, (200, format!("id-{frontend}")), "{host:?}");
-        assert_eq!(backend.last().field("host"), Some(*host), "passed on unchanged");
+        assert_eq!(
+            backend.last().field("host"),
+            Some(*host),
+            "passed on unchanged"
+        );
     }
 }
 
@@ -141,7 +161,10 @@ fn two_host_lines_or_none_are_refused_unless_the_version_is_1_0() {
     redis.route("*", &[&backend.url()]);
     let mut hipache = Hipache::on(&redis);
     let cases = [
-        ("GET /x HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n", 400),
+        (
+            "GET /x HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n",
+            400,
+        ),
         ("GET /x HTTP/1.1\r\n\r\n", 400),
         ("GET /x HTTP/1.0\r\n\r\n", 400),
         ("GET /x HTTP/1.0\r\nHost: a.test\r\n\r\n", 200),
@@ -152,7 +175,11 @@ fn two_host_lines_or_none_are_refused_unless_the_version_is_1_0() {
         let response = client.response();
         assert_eq!(response.status, status, "{request:?}");
         let line = hipache.log().next();
-        assert_eq!((line.status, line.bytes), (status, response.raw_length), "{request:?}");
+        assert_eq!(
+            (line.status, line.bytes),
+            (status, response.raw_length),
+            "{request:?}"
+        );
     }
     assert_eq!(backend.count(), 1);
 }
@@ -166,7 +193,10 @@ fn a_frontend_without_backends_hides_the_wildcards_above_it() {
     let mut hipache = Hipache::on(&redis);
     let (response, line) = hipache.exchange("a.test", "/x");
     assert_eq!((response.status, line.vhost.as_str()), (502, "id-a.test"));
-    assert!(line.backend.abs() < f64::EPSILON, "no backend was chosen: {line:?}");
+    assert!(
+        line.backend.abs() < f64::EPSILON,
+        "no backend was chosen: {line:?}"
+    );
     assert_eq!(hipache.exchange("b.test", "/x").0.status, 200);
 }
 
@@ -178,11 +208,23 @@ fn a_change_in_redis_counts_for_the_very_next_request() {
     assert_eq!(hipache.exchange("a.test", "/0").0.status, 400);
     for round in 0..20 {
         redis.route("a.test", &[&one.url()]);
-        assert_eq!(hipache.exchange("a.test", "/1").0.text(), "one", "round {round}");
+        assert_eq!(
+            hipache.exchange("a.test", "/1").0.text(),
+            "one",
+            "round {round}"
+        );
         redis.route("a.test", &[&two.url()]);
-        assert_eq!(hipache.exchange("a.test", "/2").0.text(), "two", "round {round}");
+        assert_eq!(
+            hipache.exchange("a.test", "/2").0.text(),
+            "two",
+            "round {round}"
+        );
         redis.run(&["DEL", "frontend:a.test"]);
-        assert_eq!(hipache.exchange("a.test", "/3").0.status, 400, "round {round}");
+        assert_eq!(
+            hipache.exchange("a.test", "/3").0.status,
+            400,
+            "round {round}"
+        );
     }
 }
 
@@ -196,9 +238,18 @@ fn the_candidates_and_the_dead_set_are_read_in_one_transaction() {
     let mut monitor = redis.monitor();
     hipache.exchange("a.b.test", "/x");
     let commands = monitor.until("\"EXEC\"");
-    let start = commands.iter().position(|command| command.contains("\"MULTI\"")).unwrap();
+    let start = commands
+        .iter()
+        .position(|command| command.contains("\"MULTI\""))
+        .unwrap();
     let block = commands[start..].join("\n").to_lowercase();
-    let wanted = ["frontend:a.b.test", "frontend:*.b.test", "frontend:*.test", "frontend:*\"", "dead:a.b.test"];
+    let wanted = [
+        "frontend:a.b.test",
+        "frontend:*.b.test",
+        "frontend:*.test",
+        "frontend:*\"",
+        "dead:a.b.test",
+    ];
     for key in wanted {
         assert!(block.contains(key), "{key} in {block}");
     }
@@ -215,7 +266,10 @@ fn a_backend_may_be_an_address_of_either_family_or_a_name_with_or_without_port()
     let cases = [
         (four.url(), "four"),
         (format!("{}/", four.url()), "four"),
-        (format!("HTTP://127.0.0.1:{}/path?query", four.port()), "four"),
+        (
+            format!("HTTP://127.0.0.1:{}/path?query", four.port()),
+            "four",
+        ),
         (format!("http://user:pw@127.0.0.1:{}", four.port()), "four"),
         (format!("http://localhost:{}", four.port()), "four"),
         (format!(" http://127.0.0.1:{} ", four.port()), "four"),
@@ -226,17 +280,32 @@ fn a_backend_may_be_an_address_of_either_family_or_a_name_with_or_without_port()
         redis.route("a.test", &[&url]);
         assert_eq!(hipache.exchange("a.test", "/x?y=1").0.text(), body, "{url}");
     }
-    assert_eq!(four.last().target, "/x?y=1", "path and query of the backend do not count");
+    assert_eq!(
+        four.last().target,
+        "/x?y=1",
+        "path and query of the backend do not count"
+    );
 }
 
 #[test]
 fn a_backend_that_is_no_url_is_a_502() {
     let redis = Redis::start();
     let mut hipache = Hipache::on(&redis);
-    for entry in ["nonsense", "http://", "", "//127.0.0.1:80", "ftp://127.0.0.1", "http://:80"] {
+    for entry in [
+        "nonsense",
+        "http://",
+        "",
+        "//127.0.0.1:80",
+        "ftp://127.0.0.1",
+        "http://:80",
+    ] {
         redis.route("a.test", &[entry]);
         let (response, line) = hipache.exchange("a.test", "/x");
-        assert_eq!((response.status, line.vhost.as_str()), (502, "id-a.test"), "{entry:?}");
+        assert_eq!(
+            (response.status, line.vhost.as_str()),
+            (502, "id-a.test"),
+            "{entry:?}"
+        );
     }
 }
 
@@ -257,7 +326,11 @@ fn a_name_that_does_not_resolve_hurts_its_own_host_only() {
         assert_eq!(client.response().status, 502);
     }
     let lines = hipache.log().take_lines(9);
-    assert_eq!(lines.iter().filter(|line| line.status == 502).count(), 8, "{lines:#?}");
+    assert_eq!(
+        lines.iter().filter(|line| line.status == 502).count(),
+        8,
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -267,7 +340,12 @@ fn identifiers_are_free_text() {
         Reply::Keep(bytes) => Reply::Keep(bytes),
         other => other,
     });
-    redis.run(&["RPUSH", "frontend:a.test", "two\r\nlines \"and\" quotes \\", &backend.url()]);
+    redis.run(&[
+        "RPUSH",
+        "frontend:a.test",
+        "two\r\nlines \"and\" quotes \\",
+        &backend.url(),
+    ]);
     let mut hipache = Hipache::on(&redis);
     let mut client = hipache.client();
     client.send("GET /x HTTP/1.1\r\nHost: a.test\r\nX-Debug: 1\r\n\r\n");

@@ -19,7 +19,9 @@ fn scene(keys: &Value) -> (Redis, Backend, Hipache, Arc<AtomicBool>) {
     let backend = Backend::answering(move |request| {
         if request.target == "/slow" {
             let limit = Duration::from_secs(30);
-            eventually("the gate", limit, || gate.load(Ordering::SeqCst).then_some(()));
+            eventually("the gate", limit, || {
+                gate.load(Ordering::SeqCst).then_some(())
+            });
         }
         if request.target == "/never" {
             return Reply::Silence;
@@ -35,7 +37,9 @@ fn scene(keys: &Value) -> (Redis, Backend, Hipache, Arc<AtomicBool>) {
 /// Waits until nothing listens any more.
 fn wait_for_refusal(hipache: &Hipache) {
     eventually("refused connections", SOON, || {
-        std::net::TcpStream::connect(hipache.address()).is_err().then_some(())
+        std::net::TcpStream::connect(hipache.address())
+            .is_err()
+            .then_some(())
     });
 }
 
@@ -67,15 +71,25 @@ fn a_stop_under_load_fails_no_request_on_an_accepted_connection() {
                 _ => panic!("{outcome:?}"),
             }
         }
-        assert!(unaccepted <= 2, "{unaccepted} connections were queued and never accepted");
+        assert!(
+            unaccepted <= 2,
+            "{unaccepted} connections were queued and never accepted"
+        );
         let answered = outcomes.iter().filter(|outcome| outcome.result == Ok(200));
         let mut wanted: Vec<_> = answered.map(|it| (it.target.clone(), it.bytes)).collect();
         let lines = hipache.log().all();
-        let logged = lines.iter().map(|line| (line.target().to_owned(), line.bytes));
+        let logged = lines
+            .iter()
+            .map(|line| (line.target().to_owned(), line.bytes));
         let mut logged: Vec<_> = logged.collect();
         wanted.sort();
         logged.sort();
-        assert!(wanted == logged, "{} answers, {} lines", wanted.len(), logged.len());
+        assert!(
+            wanted == logged,
+            "{} answers, {} lines",
+            wanted.len(),
+            logged.len()
+        );
     }
 }
 
@@ -92,15 +106,25 @@ fn what_is_in_flight_is_finished_and_idle_connections_are_answered_once_more() {
         wait_for_refusal(&hipache);
         idle.get("a.test", "/second");
         let response = idle.response();
-        assert_eq!((response.status, response.field("connection")), (200, Some("close")));
+        assert_eq!(
+            (response.status, response.field("connection")),
+            (200, Some("close"))
+        );
         assert_eq!(idle.end(SOON), Ended::Fin);
         open.store(true, Ordering::SeqCst);
         let response = busy.response();
-        assert_eq!((response.status, response.field("connection")), (200, Some("close")));
+        assert_eq!(
+            (response.status, response.field("connection")),
+            (200, Some("close"))
+        );
         assert_eq!(busy.end(SOON), Ended::Fin);
         assert_eq!(hipache.wait(SOON).code(), Some(0), "{stop}");
-        let mut targets: Vec<_> =
-            hipache.log().all().iter().map(|line| line.target().to_owned()).collect();
+        let mut targets: Vec<_> = hipache
+            .log()
+            .all()
+            .iter()
+            .map(|line| line.target().to_owned())
+            .collect();
         targets.sort();
         assert_eq!(targets, ["/first", "/second", "/slow"]);
     }
@@ -117,7 +141,10 @@ fn an_idle_connection_is_closed_when_its_last_chance_is_over() {
     hipache.signal(Signal::SIGTERM);
     assert_eq!(idle.end(SOON), Ended::Fin);
     let waited = start.elapsed();
-    assert!((0.3..3.0).contains(&waited.as_secs_f64()), "closed after {waited:?}");
+    assert!(
+        (0.3..3.0).contains(&waited.as_secs_f64()),
+        "closed after {waited:?}"
+    );
     assert_eq!(silent.end(SOON), Ended::Fin);
     assert_eq!(hipache.wait(SOON).code(), Some(0));
 }
@@ -126,11 +153,17 @@ fn an_idle_connection_is_closed_when_its_last_chance_is_over() {
 fn connections_that_wait_in_the_queue_are_served_before_the_end() {
     let (_redis, _backend, mut hipache, _) = scene(&json!({ "server": { "workers": 2 } }));
     let workers = hipache.workers();
-    workers.iter().for_each(|worker| signal(*worker, Signal::SIGSTOP));
+    workers
+        .iter()
+        .for_each(|worker| signal(*worker, Signal::SIGSTOP));
     let mut clients: Vec<Client> = (0..40).map(|_| hipache.client()).collect();
-    clients.iter_mut().for_each(|client| client.get("a.test", "/queued"));
+    clients
+        .iter_mut()
+        .for_each(|client| client.get("a.test", "/queued"));
     hipache.signal(Signal::SIGTERM);
-    workers.iter().for_each(|worker| signal(*worker, Signal::SIGCONT));
+    workers
+        .iter()
+        .for_each(|worker| signal(*worker, Signal::SIGCONT));
     for client in &mut clients {
         assert_eq!(client.response().status, 200);
     }
@@ -150,7 +183,11 @@ fn a_second_signal_ends_at_once() {
     let start = Instant::now();
     hipache.signal(Signal::SIGTERM);
     hipache.wait(SOON);
-    assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "took {:?}",
+        start.elapsed()
+    );
     eventually("the workers' end", SOON, || {
         (!workers.iter().any(|worker| is_alive(*worker))).then_some(())
     });
@@ -175,7 +212,10 @@ fn graceful_wait_is_the_limit_and_what_is_cut_off_leaves_its_line() {
     let lines = hipache.log().all();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(lines[0].target(), "/never");
-    assert_eq!(lines[0].status, answer.unwrap_or(0));
+    match answer {
+        Ok(status) => assert_eq!(lines[0].status, status),
+        Err(_) => assert!(matches!(lines[0].status, 0 | 503), "{:?}", lines[0]),
+    }
 }
 
 #[test]
@@ -211,7 +251,11 @@ fn a_stop_without_any_traffic_is_quick_and_clean() {
     let (_redis, _backend, mut hipache, _) = scene(&json!({ "server": { "workers": 2 } }));
     let start = Instant::now();
     hipache.stop();
-    assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "took {:?}",
+        start.elapsed()
+    );
     let told = hipache.stderr().join("\n");
     assert!(!told.contains("panicked"), "{told}");
 }

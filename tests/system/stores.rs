@@ -11,7 +11,9 @@ fn a_password_and_a_database_of_the_driver_url_are_used() {
     let mut setup = redis.connection();
     setup.command(&["AUTH", "secret"]).unwrap();
     setup.command(&["SELECT", "3"]).unwrap();
-    setup.command(&["RPUSH", "frontend:a.test", "id-a.test", &backend.url()]).unwrap();
+    setup
+        .command(&["RPUSH", "frontend:a.test", "id-a.test", &backend.url()])
+        .unwrap();
     let url = format!("redis://:secret@127.0.0.1:{}/3", redis.port());
     let mut hipache = Hipache::builder().set(&json!({ "driver": [url] })).start();
     assert_eq!(hipache.exchange("a.test", "/x").0.text(), "here");
@@ -23,13 +25,17 @@ fn a_password_and_a_database_of_the_driver_url_are_used() {
 fn an_acl_user_of_the_driver_url_is_used() {
     let redis = Redis::start();
     let backend = Backend::saying("here");
-    redis.run(&["ACL", "SETUSER", "hipache", "on", ">s%3cret", "~*", "&*", "+@all"]);
+    redis.run(&[
+        "ACL", "SETUSER", "hipache", "on", ">s%3cret", "~*", "&*", "+@all",
+    ]);
     redis.run(&["ACL", "SETUSER", "default", "off"]);
     // What stands percent-encoded in a URL is decoded before it is sent.
     let url = format!("redis://hipache:s%253cret@127.0.0.1:{}", redis.port());
     let mut setup = redis.connection();
     setup.command(&["AUTH", "hipache", "s%3cret"]).unwrap();
-    setup.command(&["RPUSH", "frontend:a.test", "id-a.test", &backend.url()]).unwrap();
+    setup
+        .command(&["RPUSH", "frontend:a.test", "id-a.test", &backend.url()])
+        .unwrap();
     let mut hipache = Hipache::builder().set(&json!({ "driver": url })).start();
     assert_eq!(hipache.exchange("a.test", "/x").0.text(), "here");
 }
@@ -44,7 +50,10 @@ fn a_wrong_password_is_a_503_and_is_told() {
     assert!(!told.contains("wrong@"), "{told}");
     eventually("the reason on stderr", SOON, || {
         let told = hipache.stderr().join("\n").to_lowercase();
-        ["wrongpass", "password", "auth"].iter().any(|word| told.contains(word)).then_some(())
+        ["wrongpass", "password", "auth"]
+            .iter()
+            .any(|word| told.contains(word))
+            .then_some(())
     });
 }
 
@@ -53,7 +62,13 @@ fn a_prefix_stands_before_keys_and_not_before_the_channel() {
     let redis = Redis::start();
     let refused = Refused::new();
     let backend = Backend::saying("here");
-    redis.run(&["RPUSH", "pre:frontend:a.test", "id", &backend.url(), &refused.url()]);
+    redis.run(&[
+        "RPUSH",
+        "pre:frontend:a.test",
+        "id",
+        &backend.url(),
+        &refused.url(),
+    ]);
     let url = format!("{}/0#pre:", redis.url());
     let mut hipache = Hipache::builder().set(&json!({ "driver": url })).start();
     let mut dead = redis.subscribe("dead");
@@ -63,7 +78,10 @@ fn a_prefix_stands_before_keys_and_not_before_the_channel() {
             break;
         }
     }
-    assert_eq!(dead.next(SOON), Some(format!("a.test;{}/;1;2", refused.url())));
+    assert_eq!(
+        dead.next(SOON),
+        Some(format!("a.test;{}/;1;2", refused.url()))
+    );
     assert_eq!(redis.run(&["SMEMBERS", "pre:dead:a.test"]).texts(), ["1"]);
     assert_eq!(redis.run(&["EXISTS", "dead:a.test"]).int(), 0);
 }
@@ -76,7 +94,11 @@ fn a_socket_file_serves_as_well_as_a_port() {
     let socket = redis.socket();
     for driver in [format!("redis+unix://{socket}"), format!("unix:{socket}")] {
         let mut hipache = Hipache::builder().set(&json!({ "driver": driver })).start();
-        assert_eq!(hipache.exchange("a.test", "/x").0.text(), "here", "{driver}");
+        assert_eq!(
+            hipache.exchange("a.test", "/x").0.text(),
+            "here",
+            "{driver}"
+        );
     }
 }
 
@@ -101,7 +123,10 @@ fn a_replica_is_read_and_the_master_is_written() {
         }
     }
     assert_eq!(master.dead("a.test"), ["0"]);
-    assert_eq!(dead.next(SOON), Some(format!("a.test;{}/;0;2", refused.url())));
+    assert_eq!(
+        dead.next(SOON),
+        Some(format!("a.test;{}/;0;2", refused.url()))
+    );
 }
 
 #[test]
@@ -115,7 +140,10 @@ fn the_keys_of_version_0_3_still_name_redis() {
     let mut hipache = Hipache::builder().set(&old).start();
     assert_eq!(hipache.exchange("a.test", "/x").0.text(), "here");
     let told = hipache.stderr().join("\n");
-    assert!(told.contains("redisHost") && told.contains("deprecated"), "{told}");
+    assert!(
+        told.contains("redisHost") && told.contains("deprecated"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -139,9 +167,14 @@ fn a_file_of_routes_is_reread_when_it_changes() {
 
     // A file that cannot be read as routes changes nothing, and is told.
     let problems = hipache.stderr().len();
-    hipache.directory().write("routes.json", "{ this is no JSON");
+    hipache
+        .directory()
+        .write("routes.json", "{ this is no JSON");
     eventually("a word on the broken file", SOON, || {
-        (hipache.stderr()[problems..].join("\n").contains("routes.json")).then_some(())
+        (hipache.stderr()[problems..]
+            .join("\n")
+            .contains("routes.json"))
+        .then_some(())
     });
     assert_eq!(hipache.get("b.test", "/x").text(), "two");
 }
@@ -150,10 +183,18 @@ fn a_file_of_routes_is_reread_when_it_changes() {
 fn a_table_on_the_command_line_needs_neither_file_nor_redis() {
     let (one, any) = (Backend::saying("one"), Backend::saying("any"));
     let refused = Refused::new();
-    let routes =
-        [format!("www.example.com={},{}", one.url(), refused.url()), format!("*={}", any.url())];
-    let arguments =
-        ["--listen", "127.0.0.1:0", "--route", &routes[0], "--route", &routes[1]];
+    let routes = [
+        format!("www.example.com={},{}", one.url(), refused.url()),
+        format!("*={}", any.url()),
+    ];
+    let arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--route",
+        &routes[0],
+        "--route",
+        &routes[1],
+    ];
     let mut hipache = Hipache::builder().arguments(&arguments).start();
     for _ in 0..20 {
         let (response, line) = hipache.exchange("www.example.com", "/x");
@@ -175,7 +216,10 @@ fn routes_may_be_kept_by_each_worker_for_a_while() {
     let kept = hipache.exchange("a.test", "/x").0.text();
     redis.run(&["ECHO", "marker"]);
     let commands = monitor.until("marker").join("\n").to_lowercase();
-    assert!(kept == "two" || !commands.contains("lrange"), "asked in spite of the cache");
+    assert!(
+        kept == "two" || !commands.contains("lrange"),
+        "asked in spite of the cache"
+    );
     // Unlike the original's, a hit does not renew the entry.
     eventually("the change under steady traffic", SOON, || {
         (hipache.get("a.test", "/poll").text() == "two").then_some(())
@@ -192,8 +236,7 @@ fn a_proxy_that_listens_on_several_addresses_serves_on_each() {
         { "address": "127.0.0.1", "port": one },
         { "address": "::1", "port": two },
     ]);
-    let mut hipache =
-        Hipache::with(&redis, &json!({ "http": { "bind": bind } }));
+    let mut hipache = Hipache::with(&redis, &json!({ "http": { "bind": bind } }));
     assert_eq!(hipache.addresses().len(), 2);
     let addresses = [format!("127.0.0.1:{one}"), format!("[::1]:{two}")];
     let clients = ["::ffff:127.0.0.1", "::1"];

@@ -11,7 +11,9 @@ use crate::harness::{Backend, Client, Ended, Flow, Hipache, Redis, Refused, SOON
 /// A WebSocket server that sends back what it gets, after a greeting.
 fn echo() -> Backend {
     Backend::sockets(|tcp| {
-        let Ok(mut socket) = tungstenite::accept(tcp) else { return };
+        let Ok(mut socket) = tungstenite::accept(tcp) else {
+            return;
+        };
         if socket.send(Message::text("welcome")).is_err() {
             return;
         }
@@ -58,14 +60,27 @@ fn messages_pass_both_ways_to_a_real_server() {
     let mut socket = open(&hipache, "/chat?room=1");
     assert_eq!(socket.read().unwrap(), Message::text("welcome"));
     for round in 0..50 {
-        socket.send(Message::text(format!("message {round}"))).unwrap();
-        assert_eq!(socket.read().unwrap(), Message::text(format!("message {round}")));
+        socket
+            .send(Message::text(format!("message {round}")))
+            .unwrap();
+        assert_eq!(
+            socket.read().unwrap(),
+            Message::text(format!("message {round}"))
+        );
     }
     let large: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
     socket.send(Message::binary(large.clone())).unwrap();
-    assert!(socket.read().unwrap().into_data() == large, "5 MB came back");
-    socket.send(Message::Ping(b"are you there".to_vec().into())).unwrap();
-    assert_eq!(socket.read().unwrap(), Message::Pong(b"are you there".to_vec().into()));
+    assert!(
+        socket.read().unwrap().into_data() == large,
+        "5 MB came back"
+    );
+    socket
+        .send(Message::Ping(b"are you there".to_vec().into()))
+        .unwrap();
+    assert_eq!(
+        socket.read().unwrap(),
+        Message::Pong(b"are you there".to_vec().into())
+    );
     socket.close(None).unwrap();
     while socket.read().is_ok() {}
     let line = hipache.log().next();
@@ -101,16 +116,26 @@ fn bytes_sent_along_with_the_handshake_are_kept_and_every_byte_is_counted() {
     assert!(head.start.starts_with("HTTP/1.1 101"), "{head:?}");
     assert_eq!(head.all("set-cookie"), ["a=1", "b=2"]);
     assert_eq!(head.field("upgrade"), Some("websocket"));
-    assert!(head.field("connection").is_some_and(|it| it.eq_ignore_ascii_case("upgrade")));
+    assert!(
+        head.field("connection")
+            .is_some_and(|it| it.eq_ignore_ascii_case("upgrade"))
+    );
     assert_eq!(client.bytes(10), b"at onceabc");
     client.send("xyz");
     assert_eq!(client.bytes(3), b"xyz");
     client.send("bye");
-    assert_eq!(client.end(SOON), Ended::Fin, "the backend's end is the client's");
+    assert_eq!(
+        client.end(SOON),
+        Ended::Fin,
+        "the backend's end is the client's"
+    );
     let line = hipache.log().next();
     assert_eq!((line.status, line.bytes), (101, head.raw.len() as u64 + 13));
     let got = backend.last();
-    assert_eq!(got.field("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(
+        got.field("sec-websocket-key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ==")
+    );
     assert_eq!(got.field("host"), Some("a.test"));
     assert_eq!(got.field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(got.field("x-forwarded-proto"), Some("http"));
@@ -122,8 +147,13 @@ fn a_client_that_ends_its_tunnel_ends_the_backend_s_connection() {
     let (tell, told) = std::sync::mpsc::channel();
     let tell = std::sync::Mutex::new(tell);
     let backend = Backend::scripted(move |conn, _| {
-        conn.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-        tell.lock().unwrap().send(conn.wait_for_end(Duration::from_secs(20))).ok();
+        conn.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        tell.lock()
+            .unwrap()
+            .send(conn.wait_for_end(Duration::from_secs(20)))
+            .ok();
         Flow::Close
     });
     let (_redis, mut hipache) = scene(&[&backend.url()], &json!({}));
@@ -131,8 +161,14 @@ fn a_client_that_ends_its_tunnel_ends_the_backend_s_connection() {
         let mut client = hipache.client();
         client.send(upgrade("a.test", "/end"));
         client.head().unwrap();
-        if reset { client.reset() } else { drop(client) }
-        let ended = told.recv_timeout(SOON).expect("the backend's connection ends");
+        if reset {
+            client.reset()
+        } else {
+            drop(client)
+        }
+        let ended = told
+            .recv_timeout(SOON)
+            .expect("the backend's connection ends");
         assert_ne!(ended, Ended::Silent);
         let line = hipache.log().next();
         assert_eq!((line.target(), line.status), ("/end", 101));
@@ -142,7 +178,10 @@ fn a_client_that_ends_its_tunnel_ends_the_backend_s_connection() {
 #[test]
 fn a_silent_tunnel_stays_unless_it_has_a_limit_of_its_own() {
     let backend = raw();
-    let (_redis, hipache) = scene(&[&backend.url()], &json!({ "server": { "tcpTimeout": 0.4 } }));
+    let (_redis, hipache) = scene(
+        &[&backend.url()],
+        &json!({ "server": { "tcpTimeout": 0.4 } }),
+    );
     let mut client = hipache.client();
     client.send(upgrade("a.test", "/stays"));
     client.head().unwrap();
@@ -164,7 +203,11 @@ fn a_silent_tunnel_stays_unless_it_has_a_limit_of_its_own() {
     }
     let start = Instant::now();
     assert_ne!(client.end(SOON), Ended::Silent);
-    assert!(start.elapsed() > Duration::from_millis(350), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_millis(350),
+        "{:?}",
+        start.elapsed()
+    );
     let line = hipache.log().next();
     assert_eq!((line.target(), line.status), ("/limited", 101));
 }
@@ -207,7 +250,11 @@ fn an_upgrade_that_cannot_be_served_is_answered_and_harms_no_worker() {
         let answer = client.response();
         assert_eq!(answer.status, status, "{host}");
         let line = hipache.log().next();
-        assert_eq!((line.status, line.bytes), (status, answer.raw_length), "{host}");
+        assert_eq!(
+            (line.status, line.bytes),
+            (status, answer.raw_length),
+            "{host}"
+        );
     }
     let mut client = hipache.client();
     client.send(upgrade("__ping__", "/x"));
@@ -232,12 +279,15 @@ fn a_handshake_is_retried_when_a_backend_refuses() {
 fn other_upgrades_that_the_backend_ignores_are_ordinary_requests() {
     let backend = Backend::saying("here");
     let (_redis, mut hipache) = scene(&[&backend.url()], &json!({}));
-    let lines = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    let lines =
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
     let cases = [("GET", ""), ("POST", "Content-Length: 4\r\n")];
     for (method, length) in cases {
         let mut client: Client = hipache.client();
         let body = if length.is_empty() { "" } else { "body" };
-        client.send(format!("{method} /x HTTP/1.1\r\nHost: a.test\r\n{lines}{length}\r\n{body}"));
+        client.send(format!(
+            "{method} /x HTTP/1.1\r\nHost: a.test\r\n{lines}{length}\r\n{body}"
+        ));
         let answer = client.response();
         assert_eq!(answer.text(), "here", "{method}");
         hipache.line_of(&format!("{method} /x HTTP/1.1"), &answer);
@@ -248,7 +298,8 @@ fn other_upgrades_that_the_backend_ignores_are_ordinary_requests() {
 fn a_backend_that_switches_unasked_is_a_502() {
     let backend = Backend::answering(|_| {
         crate::harness::Reply::Keep(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n".to_vec(),
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+                .to_vec(),
         )
     });
     let (_redis, mut hipache) = scene(&[&backend.url()], &json!({}));

@@ -23,8 +23,6 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// The trailer section.
     pub(crate) trailers: Vec<(String, String)>,
-    /// Number of the connection that it came on, from 0.
-    pub(crate) connection: usize,
     /// Number of the request on its connection, from 0.
     pub(crate) number: usize,
     /// When its head was complete.
@@ -71,7 +69,7 @@ pub(crate) fn response(status: u16, fields: &str, body: &str) -> Vec<u8> {
 }
 
 type Script<'a> = dyn Fn(&mut Conn, &mut Request) -> Flow + Send + Sync + 'a;
-type Serve = dyn Fn(TcpStream, usize, &Arc<Shared>) + Send + Sync;
+type Serve = dyn Fn(TcpStream, &Arc<Shared>) + Send + Sync;
 
 /// What threads of a backend and its test share.
 #[derive(Default)]
@@ -164,9 +162,7 @@ pub(crate) struct Backend {
 
 impl Backend {
     /// Reads each request whole, then answers as the closure says.
-    pub(crate) fn answering(
-        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn answering(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::scripted(move |conn, request| {
             if !conn.read_body(request) {
                 return Flow::Close;
@@ -195,9 +191,13 @@ impl Backend {
         script: impl Fn(&mut Conn, &mut Request) -> Flow + Send + Sync + 'static,
     ) -> Self {
         let script: Arc<Script<'static>> = Arc::new(script);
-        Self::listen(address, "http", Arc::new(move |tcp, number, shared: &Arc<Shared>| {
-            converse(Wire::plain(tcp), number, shared, &*script);
-        }))
+        Self::listen(
+            address,
+            "http",
+            Arc::new(move |tcp, shared: &Arc<Shared>| {
+                converse(Wire::plain(tcp), shared, &*script);
+            }),
+        )
     }
 
     /// Speaks TLS with this certificate, then answers like `answering`.
@@ -205,20 +205,26 @@ impl Backend {
         identity: Identity,
         answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::listen("127.0.0.1:0", "https", Arc::new(move |tcp, number, shared: &Arc<Shared>| {
-            let Ok(below) = tcp.try_clone() else { return };
-            let Some(stream) = identity.accept(tcp) else { return };
-            let script = |conn: &mut Conn, request: &mut Request| {
-                conn.read_body(request);
-                conn.reply(answer(request))
-            };
-            converse(Wire::over(stream, below), number, shared, &script);
-        }))
+        Self::listen(
+            "127.0.0.1:0",
+            "https",
+            Arc::new(move |tcp, shared: &Arc<Shared>| {
+                let Ok(below) = tcp.try_clone() else { return };
+                let Some(stream) = identity.accept(tcp) else {
+                    return;
+                };
+                let script = |conn: &mut Conn, request: &mut Request| {
+                    conn.read_body(request);
+                    conn.reply(answer(request))
+                };
+                converse(Wire::over(stream, below), shared, &script);
+            }),
+        )
     }
 
     /// Hands over each connection untouched.
     pub(crate) fn sockets(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        Self::listen("127.0.0.1:0", "http", Arc::new(move |tcp, _, _| serve(tcp)))
+        Self::listen("127.0.0.1:0", "http", Arc::new(move |tcp, _| serve(tcp)))
     }
 
     fn listen(address: &str, scheme: &'static str, serve: Arc<Serve>) -> Self {
@@ -229,7 +235,12 @@ impl Backend {
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || accept(&listener, &shared, &serve))
         };
-        Self { address, scheme, shared, acceptor: Some(acceptor) }
+        Self {
+            address,
+            scheme,
+            shared,
+            acceptor: Some(acceptor),
+        }
     }
 
     /// Its URL, without a slash at the end, as operators write it.
@@ -260,12 +271,20 @@ impl Backend {
     /// The last request.
     #[track_caller]
     pub(crate) fn last(&self) -> Request {
-        self.shared.requests.lock().unwrap().last().cloned().expect("a request")
+        self.shared
+            .requests
+            .lock()
+            .unwrap()
+            .last()
+            .cloned()
+            .expect("a request")
     }
 
     /// Waits until so many requests have come.
     pub(crate) fn wait_for(&self, count: usize) {
-        eventually("requests at the backend", SOON, || (self.count() >= count).then_some(()));
+        eventually("requests at the backend", SOON, || {
+            (self.count() >= count).then_some(())
+        });
     }
 
     /// Ends every open connection in an orderly way; further ones are served.
@@ -311,14 +330,18 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, serve: &Arc<Serve>) {
         }
         let (shared, serve) = (Arc::clone(shared), Arc::clone(serve));
         std::thread::spawn(move || {
-            serve(tcp, number, &shared);
+            serve(tcp, &shared);
             // The copy kept for `close_connections` holds the connection open until here.
-            shared.sockets.lock().unwrap().retain(|(kept, _)| *kept != number);
+            shared
+                .sockets
+                .lock()
+                .unwrap()
+                .retain(|(kept, _)| *kept != number);
         });
     }
 }
 
-fn converse(wire: Wire, connection: usize, shared: &Shared, script: &Script<'_>) {
+fn converse(wire: Wire, shared: &Shared, script: &Script<'_>) {
     let mut conn = Conn { wire };
     for number in 0.. {
         let Ok(head) = conn.wire.head() else { break };
@@ -329,7 +352,6 @@ fn converse(wire: Wire, connection: usize, shared: &Shared, script: &Script<'_>)
             head,
             body: Vec::new(),
             trailers: Vec::new(),
-            connection,
             number,
             at: Instant::now(),
         };

@@ -65,7 +65,9 @@ impl Client {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(SOON))?;
         tcp.set_write_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Self { wire: Wire::plain(tcp) })
+        Ok(Self {
+            wire: Wire::plain(tcp),
+        })
     }
 
     /// Bounds each read.
@@ -91,9 +93,8 @@ impl Client {
     /// Sends a `POST` with a sized body.
     pub(crate) fn post(&mut self, host: &str, target: &str, body: &[u8]) {
         let length = body.len();
-        let head = format!(
-            "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n"
-        );
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
         self.send([head.as_bytes(), body].concat());
     }
 
@@ -130,18 +131,39 @@ impl Client {
         let mut body = Body::default();
         let read = self.wire.body(framing(&head, method, status), &mut body);
         if let Err(how) = read {
-            return Err(Broken { how, status: Some(status), body: body.bytes });
+            return Err(Broken {
+                how,
+                status: Some(status),
+                body: body.bytes,
+            });
         }
         let heads: usize = interim.iter().map(|head| head.raw.len()).sum();
         let raw_length = (heads + head.raw.len()) as u64 + body.raw_length;
-        let Body { bytes, length, trailers, .. } = body;
-        Ok(Response { interim, head, status, body: bytes, length, trailers, raw_length })
+        let Body {
+            bytes,
+            length,
+            trailers,
+            ..
+        } = body;
+        Ok(Response {
+            interim,
+            head,
+            status,
+            body: bytes,
+            length,
+            trailers,
+            raw_length,
+        })
     }
 
     /// Reads one head, interim ones included.
     pub(crate) fn head(&mut self) -> Result<Head, Broken> {
         let head = self.wire.head();
-        head.map_err(|how| Broken { how, status: None, body: self.wire.buffered().to_vec() })
+        head.map_err(|how| Broken {
+            how,
+            status: None,
+            body: self.wire.buffered().to_vec(),
+        })
     }
 
     /// Reads until this many bytes that are not yet taken are there.
@@ -183,15 +205,14 @@ impl Client {
         assert!(self.wire.buffered().is_empty());
         self.wire.tcp().try_clone().unwrap()
     }
-
-    /// Our own address.
-    pub(crate) fn local(&self) -> SocketAddr {
-        self.wire.tcp().local_addr().unwrap()
-    }
 }
 
 fn status_of(head: &Head) -> u16 {
-    let code = head.start.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let code = head
+        .start
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok());
     code.unwrap_or_else(|| panic!("no status line: {:?}", head.start))
 }
 
@@ -202,4 +223,39 @@ fn framing(head: &Head, method: &str, status: u16) -> Framing {
         Some(framing) => framing,
         None => Framing::UntilClose,
     }
+}
+
+/// Client and backend of the harness understand each other without a proxy between them.
+#[test]
+fn the_harness_agrees_with_itself() {
+    use super::{Backend, Reply, ok};
+    let backend = Backend::answering(|request| match request.target.as_str() {
+        "/chunked" => {
+            let bytes = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: 1\r\n\r\n";
+            Reply::Keep(bytes.into())
+        }
+        "/reset" => Reply::Reset(Vec::new()),
+        "/close" => Reply::Close(b"HTTP/1.1 200 OK\r\n\r\nrest".to_vec()),
+        _ => ok(&text(&request.body)),
+    });
+    let address = backend.url().trim_start_matches("http://").parse().unwrap();
+    let mut client = Client::connect(address);
+    client.post("a.test", "/x", b"hello");
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "hello"));
+    client.get("a.test", "/chunked");
+    let response = client.response();
+    assert_eq!(
+        (response.text().as_str(), response.trailers.len()),
+        ("abc", 1)
+    );
+    assert_eq!(response.raw_length, response.head.raw.len() as u64 + 21);
+    client.get("a.test", "/close");
+    assert_eq!(client.response().text(), "rest");
+    assert_eq!(client.end(SOON), Ended::Fin);
+    let mut client = Client::connect(address);
+    client.get("a.test", "/reset");
+    assert_eq!(client.try_response("GET").unwrap_err().how, Ended::Reset);
+    assert_eq!((backend.count(), backend.connections()), (4, 2));
+    backend.wait_for(4);
 }

@@ -41,11 +41,18 @@ pub(crate) fn run_to_end(directory: &Path, arguments: &[&str], env: &[(&str, &st
             process::signal(child.id(), Signal::SIGTERM);
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("{arguments:?} did not end: {}", std::fs::read_to_string(&err).unwrap());
+            panic!(
+                "{arguments:?} did not end: {}",
+                std::fs::read_to_string(&err).unwrap()
+            );
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    Output { status, stdout: std::fs::read(out).unwrap(), stderr: std::fs::read(err).unwrap() }
+    Output {
+        status,
+        stdout: std::fs::read(out).unwrap(),
+        stderr: std::fs::read(err).unwrap(),
+    }
 }
 
 /// A proxy to be started.
@@ -102,14 +109,19 @@ impl Starter {
     fn log_path(&self) -> PathBuf {
         match &self.arguments {
             Some(_) => self.directory.join("stdout"),
-            None => self.config["server"]["accessLog"].as_str().unwrap_or("/nowhere").into(),
+            None => self.config["server"]["accessLog"]
+                .as_str()
+                .unwrap_or("/nowhere")
+                .into(),
         }
     }
 
     fn spawn(self, log: Log) -> Hipache {
         let file = self.directory.write("config.json", self.config.to_string());
         let file = file.display().to_string();
-        let arguments = self.arguments.unwrap_or_else(|| vec!["--config".to_owned(), file]);
+        let arguments = self
+            .arguments
+            .unwrap_or_else(|| vec!["--config".to_owned(), file]);
         let stdout = std::fs::File::create(self.directory.join("stdout")).unwrap();
         let mut child = Command::new(binary())
             .args(&arguments)
@@ -130,7 +142,14 @@ impl Starter {
             }
         });
         let addresses = Vec::new();
-        Hipache { directory: self.directory, child, ended: None, stderr, addresses, log }
+        Hipache {
+            directory: self.directory,
+            child,
+            ended: None,
+            stderr,
+            addresses,
+            log,
+        }
     }
 }
 
@@ -149,7 +168,12 @@ impl Hipache {
     pub(crate) fn builder() -> Starter {
         let directory = Directory::fresh();
         let config = defaults(directory.path());
-        Starter { directory, config, arguments: None, env: Vec::new() }
+        Starter {
+            directory,
+            config,
+            arguments: None,
+            env: Vec::new(),
+        }
     }
 
     /// One worker with the routes of this Redis.
@@ -211,7 +235,11 @@ impl Hipache {
     pub(crate) fn line_of(&mut self, request: &str, response: &Response) -> Line {
         let line = self.log.next();
         let logged = (line.request.as_str(), line.status, line.bytes);
-        assert_eq!(logged, (request, response.status, response.raw_length), "{line:?}");
+        assert_eq!(
+            logged,
+            (request, response.status, response.raw_length),
+            "{line:?}"
+        );
         line
     }
 
@@ -259,7 +287,10 @@ impl Hipache {
 
     /// How many lines of standard error contain this text.
     pub(crate) fn count_stderr(&self, needle: &str) -> usize {
-        self.stderr().iter().filter(|line| line.contains(needle)).count()
+        self.stderr()
+            .iter()
+            .filter(|line| line.contains(needle))
+            .count()
     }
 
     /// Waits for the master's end.
@@ -268,7 +299,9 @@ impl Hipache {
         if let Some(status) = self.ended {
             return status;
         }
-        let status = eventually("the end of the proxy", limit, || self.child.try_wait().unwrap());
+        let status = eventually("the end of the proxy", limit, || {
+            self.child.try_wait().unwrap()
+        });
         self.ended = Some(status);
         status
     }
@@ -287,17 +320,29 @@ impl Hipache {
         while self.count_stderr("worker ready") < workers {
             let ended = self.child.try_wait().unwrap();
             self.ended = ended;
-            assert!(ended.is_none(), "the proxy ended with {ended:?} before it was ready");
-            assert!(start.elapsed() < SOON, "the proxy was not ready within {SOON:?}");
+            assert!(
+                ended.is_none(),
+                "the proxy ended with {ended:?} before it was ready"
+            );
+            assert!(
+                start.elapsed() < SOON,
+                "the proxy was not ready within {SOON:?}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         for line in self.stderr() {
-            let listening = line.contains("listening").then_some(()).and_then(|()| address(&line));
+            let listening = line
+                .contains("listening")
+                .then_some(())
+                .and_then(|()| address(&line));
             if let Some(address) = listening.filter(|address| !self.addresses.contains(address)) {
                 self.addresses.push(address);
             }
         }
-        assert!(!self.addresses.is_empty(), "no `listening … address=` on stderr");
+        assert!(
+            !self.addresses.is_empty(),
+            "no `listening … address=` on stderr"
+        );
     }
 }
 
@@ -327,5 +372,8 @@ impl Drop for Hipache {
 
 fn address(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("address=")?;
-    rest.split([' ', '"', ',']).find(|word| !word.is_empty())?.parse().ok()
+    rest.split([' ', '"', ','])
+        .find(|word| !word.is_empty())?
+        .parse()
+        .ok()
 }

@@ -80,8 +80,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn up_to(&mut self, separator: &str) -> Result<&'a str, String> {
-        let (before, after) =
-            self.0.split_once(separator).ok_or_else(|| format!("no {separator:?}"))?;
+        let (before, after) = self
+            .0
+            .split_once(separator)
+            .ok_or_else(|| format!("no {separator:?}"))?;
         self.0 = after;
         Ok(before)
     }
@@ -108,21 +110,28 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn check_address(text: &str) -> Result<(), String> {
     let known = text.starts_with("::") || text.contains(':');
     let valid = known && text.parse::<std::net::Ipv6Addr>().is_ok();
-    valid.then_some(()).ok_or_else(|| format!("no IPv6 or mapped address: {text:?}"))
+    valid
+        .then_some(())
+        .ok_or_else(|| format!("no IPv6 or mapped address: {text:?}"))
 }
 
 /// `22/Nov/2026:05:01:23 +0000`.
 fn check_time(text: &str) -> Result<(), String> {
     const MONTHS: &str = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
-    let shape = text.bytes().zip(*b"00/Aaa/0000:00:00:00 +0000").all(|(byte, shape)| match shape {
-        b'0' => byte.is_ascii_digit(),
-        b'A' => byte.is_ascii_uppercase(),
-        b'a' => byte.is_ascii_lowercase(),
-        other => byte == other,
-    });
+    let shape = text
+        .bytes()
+        .zip(*b"00/Aaa/0000:00:00:00 +0000")
+        .all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            b'A' => byte.is_ascii_uppercase(),
+            b'a' => byte.is_ascii_lowercase(),
+            other => byte == other,
+        });
     let valid = shape && text.len() == 26 && text.ends_with(" +0000");
     let month = valid && MONTHS.split(' ').any(|month| month == &text[3..6]);
-    month.then_some(()).ok_or_else(|| format!("no time: {text:?}"))
+    month
+        .then_some(())
+        .ok_or_else(|| format!("no time: {text:?}"))
 }
 
 fn check_request(text: &str) -> Result<(), String> {
@@ -132,7 +141,9 @@ fn check_request(text: &str) -> Result<(), String> {
         [method, target, "HTTP/1.0" | "HTTP/1.1"] => !method.is_empty() && !target.is_empty(),
         _ => false,
     };
-    valid.then_some(()).ok_or_else(|| format!("no request line: {text:?}"))
+    valid
+        .then_some(())
+        .ok_or_else(|| format!("no request line: {text:?}"))
 }
 
 /// nginx: `"`, `\`, control characters and bytes from 127 up stand as `\xHH`.
@@ -144,5 +155,42 @@ fn check_escaped(text: &str) -> Result<(), String> {
         rest.len() >= 3 && rest[0] == b'x' && hex(rest[1]) && hex(rest[2])
     });
     let valid = escapes && text.bytes().all(plain);
-    valid.then_some(()).ok_or_else(|| format!("not escaped: {text:?}"))
+    valid
+        .then_some(())
+        .ok_or_else(|| format!("not escaped: {text:?}"))
+}
+
+#[test]
+fn lines_of_the_original_are_understood_and_anything_else_is_not() {
+    let line = r#"::ffff:127.0.0.1 - - [22/Nov/2026:05:01:23 +0000] "GET /x?y=1 HTTP/1.1" 200 101 "http://ref/" "UA/1" "id-a.test" 0.012 0.006"#;
+    let parsed = Line::parse(line);
+    assert_eq!(
+        (parsed.status, parsed.bytes, parsed.target()),
+        (200, 101, "/x?y=1")
+    );
+    assert_eq!(
+        (parsed.agent.as_str(), parsed.vhost.as_str()),
+        ("UA/1", "id-a.test")
+    );
+    let refused = r#"::1 - - [02/Jan/2026:05:01:23 +0000] "-" 400 96 "" "" "-" 0 0"#;
+    assert_eq!(Line::parse(refused).target(), "-");
+    let broken = [
+        ("0.012 0.006", "0.0120 0.006"),
+        ("0.012 0.006", "0.012 0.013"),
+        ("0.012 0.006", "0.012"),
+        ("22/Nov", "2/Nov"),
+        ("Nov", "nov"),
+        ("+0000", "+0100"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("UA/1", "UA\\1"),
+        ("UA/1", "U\u{e4}"),
+        ("UA/1", "U\"A"),
+        (" 200 ", " 0200 "),
+        (" 101 ", " - "),
+        ("HTTP/1.1", "HTTP/2"),
+    ];
+    for (old, new) in broken {
+        let line = line.replace(old, new);
+        assert!(Cursor(&line).line().is_err(), "{line}");
+    }
 }

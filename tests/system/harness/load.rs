@@ -80,13 +80,19 @@ impl Load {
             std::thread::spawn(move || job.run(kind))
         };
         let clients = (0..clients).map(client).collect();
-        Self { stop, outcomes, clients }
+        Self {
+            stop,
+            outcomes,
+            clients,
+        }
     }
 
     /// Waits until this many further requests were answered or failed.
     pub(crate) fn wait_for(&self, further: usize) {
         let target = self.count() + further;
-        eventually("progress of the load", SOON, || (self.count() >= target).then_some(()));
+        eventually("progress of the load", SOON, || {
+            (self.count() >= target).then_some(())
+        });
     }
 
     /// Requests answered or failed so far.
@@ -127,7 +133,11 @@ impl Job {
                     Ok(client) => (client, Instant::now(), 0),
                     Err(error) => {
                         let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
-                        let why = if refused { Failure::Refused } else { Failure::Connect };
+                        let why = if refused {
+                            Failure::Refused
+                        } else {
+                            Failure::Connect
+                        };
                         self.note(Outcome {
                             target,
                             result: Err(why),
@@ -142,7 +152,14 @@ impl Job {
             };
             let (result, bytes, stays) = self.ask(&mut client, &target);
             let failed = result.is_err();
-            self.note(Outcome { target, result, bytes, at, connected, earlier });
+            self.note(Outcome {
+                target,
+                result,
+                bytes,
+                at,
+                connected,
+                earlier,
+            });
             if stays && self.keep {
                 connection = Some((client, connected, earlier + 1));
             }
@@ -161,7 +178,9 @@ impl Job {
         match client.try_response("GET") {
             Err(broken) => (Err(Failure::Broken(broken.how)), 0, false),
             Ok(response) => {
-                let close = response.field("connection").is_some_and(|value| value == "close");
+                let close = response
+                    .field("connection")
+                    .is_some_and(|value| value == "close");
                 (Ok(response.status), response.raw_length, !close)
             }
         }

@@ -15,7 +15,10 @@ pub(crate) struct Log {
 impl Log {
     /// Reads this file from its beginning; it need not exist yet.
     pub(crate) fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), offset: 0 }
+        Self {
+            path: path.to_owned(),
+            offset: 0,
+        }
     }
 
     /// Where it is.
@@ -46,7 +49,10 @@ impl Log {
     #[track_caller]
     pub(crate) fn all(&self) -> Vec<Line> {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
-        assert!(text.is_empty() || text.ends_with('\n'), "torn line at the end");
+        assert!(
+            text.is_empty() || text.ends_with('\n'),
+            "torn line at the end"
+        );
         text.lines().map(Line::parse).collect()
     }
 

@@ -16,7 +16,7 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use backend::{Backend, Conn, Flow, Refused, Reply, Request, ok, response};
+pub(crate) use backend::{Backend, Flow, Refused, Reply, Request, ok, response};
 pub(crate) use client::{Client, Response};
 pub(crate) use config::{current_user, is_root};
 pub(crate) use directory::Directory;
@@ -26,7 +26,6 @@ pub(crate) use load::{Failure, Load, Outcome};
 pub(crate) use log::Log;
 pub(crate) use process::{is_alive, signal, status};
 pub(crate) use redis::{Redis, Subscriber, free_port};
-pub(crate) use resp::Value;
 pub(crate) use tls::Authority;
 pub(crate) use wire::Ended;
 
@@ -34,7 +33,11 @@ pub(crate) use wire::Ended;
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// Polls until the probe yields something; fails the test when the limit is over.
-pub(crate) fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = probe() {

@@ -29,7 +29,9 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 /// A number of `/proc/<pid>/status`, in its unit there (kB for memory).
 pub(crate) fn status(pid: u32, field: &str) -> Vec<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let words = line.unwrap_or_default().split_whitespace();
     words.filter_map(|word| word.parse().ok()).collect()
 }

@@ -51,7 +51,12 @@ impl Redis {
     /// Reserves a port, starts nothing.
     pub(crate) fn stopped(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        Self { directory: Directory::fresh(), port: free_port(), arguments, child: None }
+        Self {
+            directory: Directory::fresh(),
+            port: free_port(),
+            arguments,
+            child: None,
+        }
     }
 
     /// Starts the server on its port; what it knew before is forgotten.
@@ -162,7 +167,9 @@ impl Subscriber {
     /// The next message; `None` when there is none within the limit.
     pub(crate) fn next(&mut self, limit: Duration) -> Option<String> {
         self.connection.set_limit(limit);
-        let Ok(Value::List(items)) = self.connection.value() else { return None };
+        let Ok(Value::List(items)) = self.connection.value() else {
+            return None;
+        };
         match items.into_iter().nth(2) {
             Some(Value::Text(text)) => Some(text),
             other => panic!("no message: {other:?}"),
@@ -190,4 +197,32 @@ impl Monitor {
             }
         }
     }
+}
+
+/// The server can be asked, heard, watched, frozen, killed and started again on its port.
+#[test]
+fn redis_of_the_harness_does_what_tests_ask_of_it() {
+    let mut redis = Redis::start();
+    let (mut subscriber, mut monitor) = (redis.subscribe("dead"), redis.monitor());
+    redis.route("a.test", &["http://127.0.0.1:1"]);
+    redis.run(&["PUBLISH", "dead", "message"]);
+    assert_eq!(subscriber.next(SOON).as_deref(), Some("message"));
+    assert!(
+        monitor
+            .until("PUBLISH")
+            .iter()
+            .any(|line| line.contains("frontend:a.test"))
+    );
+    redis.freeze();
+    let mut silent = redis.connection();
+    silent.set_limit(Duration::from_millis(50));
+    assert!(silent.command(&["PING"]).is_err());
+    redis.thaw();
+    assert!(redis.dead("a.test").is_empty());
+    assert!(std::path::Path::new(&redis.socket()).exists());
+    let port = redis.port();
+    redis.kill();
+    assert!(Connection::tcp(port).is_err());
+    redis.resume();
+    assert_eq!(redis.run(&["EXISTS", "frontend:a.test"]).int(), 0);
 }

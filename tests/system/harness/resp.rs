@@ -2,8 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 /// An answer of Redis.
@@ -24,7 +22,9 @@ pub(crate) enum Value {
 impl Value {
     /// The texts of a list, sorted.
     pub(crate) fn texts(&self) -> Vec<String> {
-        let Self::List(items) = self else { panic!("no list: {self:?}") };
+        let Self::List(items) = self else {
+            panic!("no list: {self:?}")
+        };
         let text = |item: &Self| match item {
             Self::Text(text) => text.clone(),
             other => format!("{other:?}"),
@@ -36,52 +36,32 @@ impl Value {
 
     /// The number.
     pub(crate) fn int(&self) -> i64 {
-        let Self::Int(number) = self else { panic!("no number: {self:?}") };
+        let Self::Int(number) = self else {
+            panic!("no number: {self:?}")
+        };
         *number
     }
 }
 
 /// A connection to Redis.
 pub(crate) struct Connection {
-    reader: BufReader<Socket>,
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Read for Socket {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.read(into),
-            Self::Unix(socket) => socket.read(into),
-        }
-    }
+    reader: BufReader<TcpStream>,
 }
 
 impl Connection {
-    /// Over TCP.
+    /// To a server on this port.
     pub(crate) fn tcp(port: u16) -> std::io::Result<Self> {
         let socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(super::SOON))?;
-        Ok(Self { reader: BufReader::new(Socket::Tcp(socket)) })
-    }
-
-    /// Over a socket file.
-    pub(crate) fn unix(path: &Path) -> std::io::Result<Self> {
-        let socket = UnixStream::connect(path)?;
-        socket.set_read_timeout(Some(super::SOON))?;
-        Ok(Self { reader: BufReader::new(Socket::Unix(socket)) })
+        Ok(Self {
+            reader: BufReader::new(socket),
+        })
     }
 
     /// Bounds each read.
     pub(crate) fn set_limit(&mut self, limit: Duration) {
-        match self.reader.get_ref() {
-            Socket::Tcp(socket) => socket.set_read_timeout(Some(limit)).unwrap(),
-            Socket::Unix(socket) => socket.set_read_timeout(Some(limit)).unwrap(),
-        }
+        self.reader.get_ref().set_read_timeout(Some(limit)).unwrap();
     }
 
     /// One command and its answer.
@@ -90,10 +70,7 @@ impl Connection {
         for word in words {
             bytes.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
         }
-        match self.reader.get_mut() {
-            Socket::Tcp(socket) => socket.write_all(&bytes)?,
-            Socket::Unix(socket) => socket.write_all(&bytes)?,
-        }
+        self.reader.get_mut().write_all(&bytes)?;
         self.value()
     }
 

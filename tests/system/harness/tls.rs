@@ -95,3 +95,30 @@ impl Write for Secured {
         self.0.flush()
     }
 }
+
+/// A client that trusts the authority is served, and the handshake fails for one that does not.
+#[test]
+fn tls_of_the_harness_is_spoken_and_checked() {
+    let authority = Authority::new();
+    let backend = super::Backend::tls(authority.issue(&["localhost"]), |_| super::ok("secret"));
+    let ask = |trusted: &Authority| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let tcp = TcpStream::connect(("127.0.0.1", backend.port())).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, tcp);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut scratch = [0; 512];
+        let count = stream.read(&mut scratch)?;
+        std::io::Result::Ok(super::text(&scratch[..count]))
+    };
+    assert!(ask(&authority).unwrap().ends_with("secret"));
+    assert!(ask(&Authority::new()).is_err());
+}

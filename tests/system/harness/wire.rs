@@ -66,7 +66,11 @@ impl Head {
     /// The values of a field, line by line.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         let named = |(field, _): &&(String, String)| field.eq_ignore_ascii_case(name);
-        self.fields.iter().filter(named).map(|(_, value)| value.as_str()).collect()
+        self.fields
+            .iter()
+            .filter(named)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The first value of a field.
@@ -76,7 +80,10 @@ impl Head {
 
     /// How the body's end is told, by fields alone.
     pub(crate) fn framing(&self) -> Option<Framing> {
-        if self.field("transfer-encoding").is_some_and(|coding| coding.ends_with("chunked")) {
+        if self
+            .field("transfer-encoding")
+            .is_some_and(|coding| coding.ends_with("chunked"))
+        {
             return Some(Framing::Chunked);
         }
         let length = self.field("content-length")?;
@@ -87,7 +94,10 @@ impl Head {
         let text = String::from_utf8_lossy(&raw).into_owned();
         let mut lines = text.split("\r\n");
         let start = lines.next()?.to_owned();
-        let fields = lines.take_while(|line| !line.is_empty()).map(field).collect::<Option<_>>()?;
+        let fields = lines
+            .take_while(|line| !line.is_empty())
+            .map(field)
+            .collect::<Option<_>>()?;
         Some(Self { raw, start, fields })
     }
 }
@@ -108,12 +118,20 @@ impl Wire {
     /// Over plain TCP.
     pub(crate) fn plain(tcp: TcpStream) -> Self {
         let stream = Box::new(tcp.try_clone().unwrap());
-        Self { stream, tcp, buffer: Vec::new() }
+        Self {
+            stream,
+            tcp,
+            buffer: Vec::new(),
+        }
     }
 
     /// Over something on top of TCP.
     pub(crate) fn over(stream: Box<dyn Stream>, tcp: TcpStream) -> Self {
-        Self { stream, tcp, buffer: Vec::new() }
+        Self {
+            stream,
+            tcp,
+            buffer: Vec::new(),
+        }
     }
 
     /// The socket below.
@@ -168,7 +186,9 @@ impl Wire {
         let mut left = length;
         let mut scratch = vec![0; 256 << 10];
         while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len());
+            let most = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(scratch.len());
             let count = if self.buffer.is_empty() {
                 read(&mut *self.stream, &mut scratch[..most])?
             } else {
