@@ -27,7 +27,7 @@ const ANNOUNCEMENT_KEPT: Duration = Duration::from_secs(60);
 /// Longest remaining time believed of a set.
 const REMAINING_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// Indexes beyond both this and the list are taken for garbage.
-const INDEX_LIMIT: BackendId = 1024;
+pub(super) const INDEX_LIMIT: BackendId = 1024;
 /// Marks that are never worth a sweep.
 const SWEEP_MIN: usize = 256;
 

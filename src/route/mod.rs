@@ -3,16 +3,26 @@
 //! [`Router`] is the face; behind it stands one [`RouteStore`]: Redis, a file, or the table of
 //! `--route`. No answer blocks longer than its limit, and no store ever takes a worker down.
 
+mod cache;
+mod file;
 mod lookup;
 mod marks;
+mod redis;
+mod table;
+mod task;
+mod throttle;
 
+use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::balance::BackendSet;
-use crate::config::Config;
-use crate::scoreboard::Slot;
-use crate::vhost::{BackendId, Frontend, Host};
+use crate::config::{Config, Driver};
+use crate::scoreboard::{Counter, Slot};
+use crate::telemetry::{self, Event};
+use crate::vhost::{Backend, BackendId, Frontend, Host};
+use cache::Cache;
 
 /// The answer to "which backends serve this host".
 #[derive(Clone, Debug)]
@@ -55,41 +65,143 @@ impl Source {
 }
 
 /// Why a host has no route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum RouteError {
     /// No frontend, no wildcard.
     NotFound,
-    /// The store gave no usable answer within its limit; `read` is the time spent on it.
+    /// The store gave no usable answer within its limit.
     Unavailable {
         /// What the store said, for the log of the process.
         cause: Rc<str>,
     },
 }
 
+/// What a store knows of a host, and hears of its backends.
+trait RouteStore {
+    /// Looks a host up. A table in memory answers at once and without an allocation.
+    fn lookup<'a>(&'a self, host: &'a Host) -> Lookup<'a>;
+
+    /// Marks a backend of a frontend that has others dead, for the requested host.
+    fn mark_dead(&self, host: &Host, suspect: &Suspect<'_>) -> Marked;
+
+    /// Whether an active health checker is at work.
+    fn is_checked(&self) -> bool;
+}
+
+/// The answer of a store, or the wait for it. Dropping the wait loses the answer and nothing else.
+enum Lookup<'a> {
+    Ready(Result<Route, RouteError>),
+    Pending(Pin<Box<dyn Future<Output = Result<Route, RouteError>> + 'a>>),
+}
+
+/// A backend that failed.
+struct Suspect<'a> {
+    id: BackendId,
+    backend: &'a Rc<Backend>,
+    /// Backends of its frontend.
+    length: usize,
+}
+
+/// What a store made of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marked {
+    /// Dead from now on.
+    Dead,
+    /// The same mark was being made already.
+    Already,
+    /// Told to the active checker, which decides.
+    Announced,
+}
+
 /// The face of routing: resolve, and report how it went.
-pub(crate) struct Router {}
+pub(crate) struct Router {
+    store: Box<dyn RouteStore>,
+    cache: Option<RefCell<Cache>>,
+    slot: Slot,
+}
 
 impl Router {
     /// A router for this configuration; starts what it needs on the current runtime (connections,
     /// subscription, file watch), which ends when the last handle is dropped.
-    pub(crate) fn start(_config: &Config, _slot: Slot) -> Rc<Self> {
-        todo!("router")
+    pub(crate) fn start(config: &Config, slot: Slot) -> Rc<Self> {
+        let ttl = config.server.dead_backend_ttl;
+        let store: Box<dyn RouteStore> = match &config.driver {
+            Driver::Redis(driver) => Box::new(redis::RedisStore::start(driver, ttl)),
+            Driver::File(path) => Box::new(file::FileStore::start(path.clone(), ttl)),
+            Driver::Routes(routes) => Box::new(table::TableStore::new(routes, ttl)),
+        };
+        let cache = config.server.lru_cache;
+        Rc::new(Self {
+            store,
+            cache: cache.map(|cache| RefCell::new(Cache::new(cache.size, cache.ttl))),
+            slot,
+        })
     }
 
     /// The route of a host. Bounded in time.
-    pub(crate) async fn resolve(&self, _host: &Host) -> Result<Route, RouteError> {
-        todo!("router")
+    pub(crate) async fn resolve(&self, host: &Host) -> Result<Route, RouteError> {
+        if let Some(answer) = self.recall(host) {
+            return answer;
+        }
+        let answer = match self.store.lookup(host) {
+            Lookup::Ready(answer) => answer,
+            Lookup::Pending(wait) => wait.await,
+        };
+        match &answer {
+            Err(RouteError::Unavailable { .. }) => self.slot.add(Counter::LookupFailures, 1),
+            Ok(_) | Err(RouteError::NotFound) => {
+                self.slot.add(Counter::Lookups, 1);
+                self.keep(host, &answer);
+            }
+        }
+        answer
     }
 
     /// Marks a backend dead for the requested host, here at once and in the store without waiting.
     /// Does nothing for a sole backend. Returns whether a mark was made or announced.
-    pub(crate) fn mark_dead(&self, _host: &Host, _frontend: &Frontend, _id: BackendId) -> bool {
-        todo!("router")
+    pub(crate) fn mark_dead(&self, host: &Host, frontend: &Frontend, id: BackendId) -> bool {
+        let length = frontend.backends.len();
+        let Some(backend) = frontend.backend(id).filter(|_| length > 1) else {
+            return false;
+        };
+        let suspect = Suspect {
+            id,
+            backend,
+            length,
+        };
+        let marked = self.store.mark_dead(host, &suspect);
+        if let Some(cache) = &self.cache {
+            cache.borrow_mut().remove(host);
+        }
+        if marked != Marked::Already {
+            telemetry::emit(&Event::MarkedDead {
+                host: host.as_str(),
+                backend: &backend.url,
+                id,
+                announced_only: marked == Marked::Announced,
+            });
+        }
+        true
     }
 
     /// Whether an active health checker is at work (`hchecker_ping`): only then does status 500
     /// count against a backend.
     pub(crate) fn is_checked(&self) -> bool {
-        todo!("router")
+        self.store.is_checked()
+    }
+
+    fn recall(&self, host: &Host) -> Option<Result<Route, RouteError>> {
+        let cache = self.cache.as_ref()?;
+        cache.borrow_mut().find(host, Instant::now())
+    }
+
+    fn keep(&self, host: &Host, answer: &Result<Route, RouteError>) {
+        if let Some(cache) = &self.cache {
+            let route = answer.as_ref().ok();
+            cache.borrow_mut().insert(host, route, Instant::now());
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

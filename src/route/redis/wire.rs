@@ -1,0 +1,288 @@
+//! What is said to Redis, byte for byte as the original says it, and what its answers mean. Pure.
+//!
+//! Transactions are sent as plain commands, and every reply is looked at here: the crate's own
+//! transactions report one error for all of them, and an index that underflows when it is `MULTI`
+//! that was refused.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use redis::{Pipeline, ServerError, Value};
+
+use crate::route::lookup::keys;
+use crate::route::marks::INDEX_LIMIT;
+use crate::vhost::{Backend, BackendId, Frontend, Host};
+
+/// The channel on which dead backends are announced; no prefix goes before it.
+pub(super) const CHANNEL: &str = "dead";
+/// Where an active checker leaves the time, in seconds since 1970; no prefix either.
+const CHECKER_KEY: &str = "hchecker_ping";
+
+/// What a lookup found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The first list that is not empty.
+    pub(super) frontend: Option<Frontend>,
+    /// The indexes of the dead set.
+    pub(super) members: Vec<BackendId>,
+    /// How long the dead set lasts.
+    pub(super) remaining: Option<Duration>,
+    /// Why the dead set could not be read, although the frontend could.
+    pub(super) problem: Option<String>,
+}
+
+/// Why an answer is of no use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The user may not ask for the remaining time (the original never did): ask without.
+    NoRemaining,
+    /// What Redis said, or that it is not what was asked for.
+    Said(String),
+}
+
+/// Reads the lists of all keys of a host and its dead set, in one transaction.
+pub(super) fn lookup(prefix: &str, host: &Host, with_remaining: bool) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(11);
+    pipeline.cmd("MULTI");
+    for key in keys(host) {
+        let key = format!("{prefix}frontend:{key}");
+        pipeline.cmd("LRANGE").arg(key).arg(0).arg(-1);
+    }
+    let dead = format!("{prefix}dead:{host}");
+    pipeline.cmd("SMEMBERS").arg(&dead);
+    if with_remaining {
+        pipeline.cmd("PTTL").arg(&dead);
+    }
+    pipeline.cmd("EXEC");
+    pipeline
+}
+
+/// What the replies to [`lookup`] say.
+pub(super) fn found(
+    host: &Host,
+    replies: Vec<Value>,
+    with_remaining: bool,
+) -> Result<Found, Refusal> {
+    let remaining_place = replies.len().checked_sub(2).filter(|_| with_remaining);
+    let items = match committed(replies) {
+        Ok(items) => items,
+        Err((place, _)) if Some(place) == remaining_place => return Err(Refusal::NoRemaining),
+        Err((_, text)) => return Err(Refusal::Said(text)),
+    };
+    let mut items = items.into_iter();
+    let mut frontend = None;
+    for key in keys(host) {
+        let list = items.next();
+        // A key of the wrong type hurts only those who would have been served by it.
+        if frontend.is_none() {
+            frontend = parse_list(&key.to_string(), list)?;
+        }
+    }
+    let length = frontend.as_ref().map_or(0, |found| found.backends.len());
+    let (members, problem) = parse_members(items.next(), length.max(INDEX_LIMIT));
+    let remaining = match items.next() {
+        Some(Value::Int(milliseconds)) => u64::try_from(milliseconds).ok(),
+        _ => None,
+    };
+    Ok(Found {
+        frontend,
+        members,
+        remaining: remaining.map(Duration::from_millis),
+        problem,
+    })
+}
+
+/// Marks a backend and announces it, in the original's transaction.
+pub(super) fn mark(
+    prefix: &str,
+    host: &Host,
+    id: BackendId,
+    ttl: Duration,
+    said: &str,
+) -> Pipeline {
+    let dead = format!("{prefix}dead:{host}");
+    let mut pipeline = Pipeline::with_capacity(5);
+    pipeline.cmd("MULTI");
+    pipeline.cmd("SADD").arg(&dead).arg(id);
+    // EXPIRE counts whole seconds, and 0 would delete the set.
+    let seconds = ttl.as_millis().div_ceil(1000).max(1);
+    pipeline.cmd("EXPIRE").arg(&dead).arg(seconds.to_string());
+    pipeline.cmd("PUBLISH").arg(CHANNEL).arg(said);
+    pipeline.cmd("EXEC");
+    pipeline
+}
+
+/// Whether the transaction of [`mark`] was carried out, every command of it.
+pub(super) fn marked(replies: Vec<Value>) -> Result<(), String> {
+    first_error(&committed(replies).map_err(|(_, text)| text)?)
+}
+
+/// Announces a dead backend only.
+pub(super) fn publish(said: &str) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.cmd("PUBLISH").arg(CHANNEL).arg(said);
+    pipeline
+}
+
+/// Whether [`publish`] was carried out.
+pub(super) fn published(replies: &[Value]) -> Result<(), String> {
+    first_error(replies)
+}
+
+/// Asks whether a checker is at work.
+pub(super) fn checker() -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.cmd("GET").arg(CHECKER_KEY);
+    pipeline
+}
+
+/// When a checker last was at work, in seconds since 1970; `None` when none ever was.
+pub(super) fn checked(replies: &[Value]) -> Option<f64> {
+    let text = std::str::from_utf8(bytes(replies.first()?)?).ok()?;
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|time: &f64| time.is_finite())
+}
+
+/// The first commands on a connection: login, database, and a sign of life, because a server that
+/// wants a password or is still loading says so only to a command.
+pub(super) fn hello(username: Option<&str>, password: Option<&str>, database: i64) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(3);
+    if let Some(password) = password {
+        pipeline.cmd("AUTH");
+        if let Some(username) = username {
+            pipeline.arg(username);
+        }
+        pipeline.arg(password);
+    }
+    if database != 0 {
+        pipeline.cmd("SELECT").arg(database);
+    }
+    pipeline.cmd("PING");
+    pipeline
+}
+
+/// Whether the server is ready for us. A user who may do anything but `PING` is welcome, too.
+pub(super) fn welcomed(replies: &[Value]) -> Result<(), String> {
+    match replies {
+        [before @ .., Value::ServerError(error)] if error.code() == "NOPERM" => first_error(before),
+        replies => first_error(replies),
+    }
+}
+
+/// Asks for a sign of life.
+pub(super) fn ping() -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.cmd("PING");
+    pipeline
+}
+
+/// The text of an announcement: `HOST;URL;NUMBER;LENGTH`.
+pub(super) fn announcement(host: &Host, backend: &Backend, id: BackendId, length: usize) -> String {
+    format!("{host};{};{id};{length}", backend.url)
+}
+
+/// Who an announcement is about; `None` when it is no announcement or about no host of ours.
+pub(super) fn parse_announcement(text: &[u8]) -> Option<(Host, Backend, BackendId)> {
+    let text = std::str::from_utf8(text).ok()?;
+    // From the right: a URL may contain anything, a host no semicolon.
+    let mut fields = text.rsplitn(3, ';');
+    let (_length, id, rest) = (fields.next()?, fields.next()?, fields.next()?);
+    let (name, url) = rest.split_once(';')?;
+    let host = Host::parse(name.as_bytes()).ok()?;
+    if host.as_str() != name {
+        return None;
+    }
+    Some((host, Backend::parse(url).ok()?, parse_index(id.as_bytes())?))
+}
+
+/// An error as Redis wrote it.
+pub(super) fn error_text(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// The results of a transaction, or the place and text of the error that made it fail: the first,
+/// because `EXEC` itself only says that there was one.
+fn committed(mut replies: Vec<Value>) -> Result<Vec<Value>, (usize, String)> {
+    if let Some(Value::Array(_)) = replies.last()
+        && let Some(Value::Array(items)) = replies.pop()
+        && items.len() + 1 == replies.len()
+    {
+        return Ok(items);
+    }
+    let error = replies
+        .iter()
+        .enumerate()
+        .find_map(|(place, reply)| match reply {
+            Value::ServerError(error) => Some((place, error_text(error))),
+            _ => None,
+        });
+    Err(error.unwrap_or_else(|| (0, "not an answer to what was asked".to_owned())))
+}
+
+fn first_error(replies: &[Value]) -> Result<(), String> {
+    match replies.iter().find_map(|reply| match reply {
+        Value::ServerError(error) => Some(error_text(error)),
+        _ => None,
+    }) {
+        Some(text) => Err(text),
+        None => Ok(()),
+    }
+}
+
+fn parse_list(key: &str, list: Option<Value>) -> Result<Option<Frontend>, Refusal> {
+    let elements = match list {
+        Some(Value::Array(elements)) => elements,
+        Some(Value::ServerError(error)) => {
+            return Err(Refusal::Said(format!("{key}: {}", error_text(&error))));
+        }
+        _ => return Err(not_a_list(key)),
+    };
+    // An identifier may be any bytes; what is no text becomes U+FFFD.
+    let texts: Option<Vec<Cow<'_, str>>> = elements
+        .iter()
+        .map(|element| bytes(element).map(String::from_utf8_lossy))
+        .collect();
+    let texts = texts.ok_or_else(|| not_a_list(key))?;
+    Ok(Frontend::from_list(key, texts.iter().map(|text| &**text)))
+}
+
+fn not_a_list(key: &str) -> Refusal {
+    Refusal::Said(format!("{key}: the answer is not a list of texts"))
+}
+
+/// The indexes below the limit, and why they could not be read. What is no number is passed over.
+fn parse_members(set: Option<Value>, limit: BackendId) -> (Vec<BackendId>, Option<String>) {
+    let members = match set {
+        Some(Value::Array(members) | Value::Set(members)) => members,
+        Some(Value::ServerError(error)) => return (Vec::new(), Some(error_text(&error))),
+        _ => return (Vec::new(), Some("the answer is not a set".to_owned())),
+    };
+    let indexes = members
+        .iter()
+        .filter_map(|member| parse_index(bytes(member)?));
+    (indexes.filter(|index| *index < limit).collect(), None)
+}
+
+/// A decimal number, digits only.
+fn parse_index(text: &[u8]) -> Option<BackendId> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The face of routing, over a table and over a Redis that is away.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::config::{
+    AccessLog, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Timeouts,
+};
+
+fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
+    Config {
+        server: Server {
+            debug: false,
+            workers: 1,
+            max_sockets: 1,
+            timeouts: Timeouts {
+                request_head: None,
+                keep_alive: None,
+                connect: None,
+                first_byte: None,
+                idle_body: None,
+                tunnel: None,
+            },
+            graceful_wait: Duration::ZERO,
+            drain_idle: Duration::ZERO,
+            dead_backend_ttl: Duration::from_secs(30),
+            retry_on_error: 0,
+            access_log: AccessLog::Off,
+            http_keep_alive: true,
+            dead_backend_on_500: true,
+            static_dir: None,
+            lru_cache,
+        },
+        http: Http {
+            bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            trusted_proxies: Vec::new(),
+        },
+        https: Vec::new(),
+        driver,
+        identity: None,
+    }
+}
+
+fn routes(backends: &[&str]) -> Driver {
+    let backends = backends.iter().map(|one| (*one).to_owned()).collect();
+    Driver::Routes(vec![("a.test".to_owned(), backends)])
+}
+
+fn cache(size: usize) -> Option<LruCache> {
+    let ttl = Duration::from_secs(60);
+    Some(LruCache { size, ttl })
+}
+
+fn host(name: &str) -> Host {
+    Host::parse(name.as_bytes()).unwrap()
+}
+
+fn run<F: Future<Output = ()>>(test: F) {
+    tokio::runtime::LocalRuntime::new().unwrap().block_on(test);
+}
+
+#[test]
+fn lookups_are_counted_whatever_they_find() {
+    run(async {
+        let slot = Slot::detached();
+        let router = Router::start(&config(routes(&["http://a"]), None), slot);
+        let route = router.resolve(&host("a.test")).await.unwrap();
+        assert_eq!(
+            (&*route.frontend.vhost, route.source),
+            ("a.test", Source::Table)
+        );
+        let missing = router.resolve(&host("b.test")).await;
+        assert!(matches!(missing, Err(RouteError::NotFound)));
+        assert_eq!(slot.count(Counter::Lookups), 2);
+        assert_eq!(slot.count(Counter::LookupFailures), 0);
+    });
+}
+
+#[test]
+fn failures_are_counted_and_never_kept() {
+    run(async {
+        let slot = Slot::detached();
+        let read = RedisServer {
+            address: RedisAddress::Unix("/nonexistent/redis.sock".into()),
+            username: None,
+            password: None,
+            database: 0,
+        };
+        let driver = Driver::Redis(RedisDriver {
+            read,
+            write: None,
+            prefix: String::new(),
+        });
+        let router = Router::start(&config(driver, cache(10)), slot);
+        for _ in 0..2 {
+            let answer = router.resolve(&host("a.test")).await;
+            assert!(
+                matches!(answer, Err(RouteError::Unavailable { .. })),
+                "{answer:?}"
+            );
+        }
+        assert_eq!(slot.count(Counter::Lookups), 0);
+        assert_eq!(slot.count(Counter::LookupFailures), 2);
+    });
+}
+
+#[test]
+fn a_sole_backend_and_what_is_no_backend_are_never_marked() {
+    run(async {
+        let cases: [(&[&str], usize, bool); 5] = [
+            (&["http://a"], 0, false),
+            (&["http://a", "http://b"], 0, true),
+            (&["http://a", "http://b"], 2, false),
+            (&["http://a", "nonsense"], 1, false),
+            (&["http://a", "nonsense"], 0, true),
+        ];
+        for (backends, id, expected) in cases {
+            let router = Router::start(&config(routes(backends), None), Slot::detached());
+            let route = router.resolve(&host("a.test")).await.unwrap();
+            let marked = router.mark_dead(&host("a.test"), &route.frontend, id);
+            assert_eq!(marked, expected, "{backends:?} {id}");
+            let route = router.resolve(&host("a.test")).await.unwrap();
+            assert_eq!(route.dead.contains(id), expected, "{backends:?} {id}");
+            assert!(!router.is_checked());
+        }
+    });
+}
+
+#[test]
+fn the_cache_answers_until_a_mark_of_ours() {
+    run(async {
+        let slot = Slot::detached();
+        let router = Router::start(&config(routes(&["http://a", "http://b"]), cache(10)), slot);
+        let name = host("a.test");
+        let sources = async || router.resolve(&name).await.unwrap().source;
+        assert_eq!(
+            (sources().await, sources().await),
+            (Source::Table, Source::Cache)
+        );
+        let missing = host("b.test");
+        for _ in 0..3 {
+            let answer = router.resolve(&missing).await;
+            assert!(matches!(answer, Err(RouteError::NotFound)));
+        }
+        assert_eq!(slot.count(Counter::Lookups), 2);
+        let route = router.resolve(&name).await.unwrap();
+        assert!(router.mark_dead(&name, &route.frontend, 1));
+        let route = router.resolve(&name).await.unwrap();
+        assert_eq!(route.source, Source::Table);
+        assert!(route.dead.contains(1));
+        assert!(router.resolve(&name).await.unwrap().dead.contains(1));
+    });
+}
