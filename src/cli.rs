@@ -34,7 +34,7 @@ struct Cli {
     strict: bool,
 
     /// Quick start: an address to listen on [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "route", value_parser = parse_listen)]
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "route", conflicts_with = "config", value_parser = parse_listen)]
     listen: Vec<SocketAddr>,
 
     /// Quick start: serve these backends under this host, with no file and no Redis

@@ -16,9 +16,10 @@ use super::values::{
 };
 use super::written::{Read, Written, Wrong};
 
-/// The configuration of hipache. Times are in seconds.
+/// The file, `config.json`. Times are in seconds.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(title = "Configuration of hipache")]
 pub(super) struct File {
     /// For editors: where this schema is. Not read.
     #[serde(rename = "$schema")]

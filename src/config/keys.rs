@@ -159,3 +159,6 @@ fn variants<'a>(schemas: &[&'a Json]) -> Vec<&'a Json> {
         .chain(schemas.iter().flat_map(inner))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

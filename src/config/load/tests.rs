@@ -37,9 +37,16 @@ fn what_is_no_object_is_told() {
     }
 }
 
+/// Each text has one error, this one.
+fn assert_told(table: &[(&str, &str)]) {
+    for (text, expected) in table {
+        assert_eq!(found(text), [format!("Error {expected}")], "{text}");
+    }
+}
+
 #[test]
-fn each_wrong_setting_is_told_with_path_and_unit() {
-    let table = [
+fn each_wrong_server_setting_is_told_with_path_and_unit() {
+    assert_told(&[
         (
             r#"{"server": []}"#,
             "server: an array is no object of settings",
@@ -72,6 +79,12 @@ fn each_wrong_setting_is_told_with_path_and_unit() {
             r#"{"server": {"tcpTimeout": -1}}"#,
             "server.tcpTimeout: -1 is not in 0–1000000000 seconds",
         ),
+    ]);
+}
+
+#[test]
+fn each_wrong_setting_of_attempts_and_files_is_told() {
+    assert_told(&[
         (
             r#"{"server": {"gracefulWait": 1e10}}"#,
             "server.gracefulWait: 10000000000.0 is not in 0–1000000000 seconds",
@@ -104,6 +117,12 @@ fn each_wrong_setting_is_told_with_path_and_unit() {
             r#"{"server": {"lruCache": {"ttl": 0}}}"#,
             "server.lruCache.ttl: 0 is no age in seconds, more than 0 is needed",
         ),
+    ]);
+}
+
+#[test]
+fn each_wrong_setting_elsewhere_is_told_with_path_and_unit() {
+    assert_told(&[
         (
             r#"{"http": {"port": 70000}}"#,
             "http.port: port 70000 is not in 0–65535",
@@ -158,10 +177,7 @@ fn each_wrong_setting_is_told_with_path_and_unit() {
         ),
         (r#"{"user": true}"#, "user: true is no name or number"),
         (r#"{"group": -1}"#, "group: -1 is not in 0–4294967294"),
-    ];
-    for (text, expected) in table {
-        assert_eq!(found(text), [format!("Error {expected}")], "{text}");
-    }
+    ]);
 }
 
 #[test]
