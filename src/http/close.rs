@@ -28,15 +28,18 @@ pub(super) async fn close(link: &Downlink, is_broken: bool) {
         return;
     };
     if must_linger {
-        // Whether it took too long or came to its end: the connection is closed all the same.
-        let _ = timeout(LINGER, linger(stream)).await;
+        linger(stream).await;
     }
 }
 
-async fn linger(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut waste = vec![0; WASTE_BYTES];
-    while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut waste)).await {}
+/// Closes the sending side, and reads what still comes until the client closes or a limit is over.
+pub(super) async fn linger(mut stream: TcpStream) {
+    let waste_all = async {
+        // Already closed, after a tunnel, or broken: the reads will tell.
+        let _ = stream.shutdown().await;
+        let mut waste = vec![0; WASTE_BYTES];
+        while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut waste)).await {}
+    };
+    // Whether it took too long or came to its end: the connection is closed all the same.
+    let _ = timeout(LINGER, waste_all).await;
 }

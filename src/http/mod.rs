@@ -20,7 +20,7 @@ use crate::drain::DrainWatch;
 use crate::error::End;
 use crate::listener::Downstream;
 use crate::proxy::{Downlink, Phase, Proxy, Switch};
-use crate::relay::tunnel;
+use crate::relay::{TunnelEnd, tunnel};
 use crate::scoreboard::{Counter, Gauge};
 
 /// Bytes of a request head, at most: about what the original takes.
@@ -119,4 +119,7 @@ async fn carry_tunnel(proxy: &Proxy, link: &Downlink, switch: Switch, ahead: Byt
     )
     .await;
     switch.exchange.finish(Switch::end_of(end));
+    if end == TunnelEnd::Closed {
+        close::linger(client).await;
+    }
 }

@@ -86,6 +86,7 @@ pub(crate) struct Downlink {
     read: Cell<u64>,
     written: Cell<u64>,
     written_before: Cell<u64>,
+    flushes: Cell<u64>,
     has_ambiguous_framing: Cell<bool>,
     is_closing: Cell<bool>,
     has_client_closed: Cell<bool>,
@@ -112,6 +113,7 @@ impl Downlink {
             read: Cell::new(0),
             written: Cell::new(0),
             written_before: Cell::new(0),
+            flushes: Cell::new(0),
             has_ambiguous_framing: Cell::new(false),
             is_closing: Cell::new(false),
             has_client_closed: Cell::new(false),
@@ -223,9 +225,15 @@ impl Downlink {
 
     /// Everything that hyper had was handed to the kernel.
     pub(crate) fn on_flushed(&self) {
+        self.flushes.set(self.flushes.get() + 1);
         if self.finish_complete() {
             self.enter(Phase::Idle, Instant::now());
         }
+    }
+
+    /// How often all that hyper had was handed to the kernel.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes.get()
     }
 
     /// The connection broke: an exchange whose response was complete did not reach the client.

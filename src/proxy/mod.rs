@@ -217,8 +217,8 @@ impl Proxy {
         if is_upgrade {
             return self.switch(exchange, answer.upstream, head);
         }
-        if is_early {
-            // Whether the rest of the body will be read is open (RFC 9112 §9.3).
+        if is_early && head.status.as_u16() >= 400 {
+            // A refusal of a body that still comes: the rest will not be read (RFC 9112 §9.3).
             head.headers.insert(header::CONNECTION, CLOSE);
             exchange.link().close_after_response();
         }

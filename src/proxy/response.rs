@@ -37,6 +37,8 @@ pub(crate) struct Relay {
     deadline: Deadline,
     moved_at: Instant,
     moved_bytes: u64,
+    /// How it broke, and the flushes of the client's connection until then.
+    broken: Option<(End, u64)>,
     watch: ClientWatch,
 }
 
@@ -79,6 +81,7 @@ impl Relay {
             deadline: Deadline::default(),
             moved_at: Instant::now(),
             moved_bytes: 0,
+            broken: None,
             watch: ClientWatch::default(),
         })
     }
@@ -87,6 +90,9 @@ impl Relay {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some((end, flushes)) = self.broken {
+            return self.poll_break(end, flushes);
+        }
         let Some(source) = &mut self.source else {
             return Poll::Ready(None);
         };
@@ -108,10 +114,8 @@ impl Relay {
                 self.end(End::Ok);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.break_off(&error)))),
-            Poll::Pending if is_over => {
-                Poll::Ready(Some(Err(self.fail(End::ConnectionTerminated))))
-            }
+            Poll::Ready(Some(Err(error))) => self.break_off(cx, self.end_of(&error)),
+            Poll::Pending if is_over => self.break_off(cx, End::ConnectionTerminated),
             Poll::Pending if self.is_client_gone(cx) => {
                 Poll::Ready(Some(Err(self.fail(End::ClientGone))))
             }
@@ -141,23 +145,48 @@ impl Relay {
             .poll(cx, after(self.moved_at, self.idle_limit))
         {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(Some(Err(self.fail(End::ReadTimeout)))),
+            Poll::Ready(()) => self.break_off(cx, End::ReadTimeout),
         }
     }
 
-    fn break_off(&mut self, error: &hyper::Error) -> BrokenOff {
+    /// An error makes hyper drop what it has not yet written, perhaps even the head. So it is told
+    /// only after the next flush: the client gets all that the backend sent.
+    fn break_off(
+        &mut self,
+        cx: &Context<'_>,
+        end: End,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Some(source) = &self.source else {
+            return Poll::Ready(None);
+        };
+        self.broken = Some((end, source.exchange.link().flushes()));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_break(
+        &mut self,
+        end: End,
+        flushes: u64,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &self.source {
+            Some(source) if source.exchange.link().flushes() == flushes => Poll::Pending,
+            _ => Poll::Ready(Some(Err(self.fail(end)))),
+        }
+    }
+
+    fn end_of(&self, error: &hyper::Error) -> End {
         let upload = self
             .source
             .as_ref()
             .and_then(|source| source.upload.as_ref());
-        let end = if let Some(end) = upload.and_then(|upload| upload.failure()) {
+        if let Some(end) = upload.and_then(|upload| upload.failure()) {
             end
         } else if error.is_parse() {
             End::HttpProtocolError
         } else {
             End::ConnectionTerminated
-        };
-        self.fail(end)
+        }
     }
 
     fn fail(&mut self, end: End) -> BrokenOff {

@@ -1,7 +1,7 @@
 //! The byte pipe after a 101: both ways until both are closed, one fails, or silence is too long.
 //!
-//! Moves bytes and nothing else. What an end of file means to the other side (half-close, RFC 9293
-//! §3.6) is passed on; the pipe ends when both directions have.
+//! Moves bytes and nothing else. An end of file is passed on to the other side (RFC 9293 §3.6); the
+//! pipe ends with the backend's.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -17,14 +17,14 @@ use super::{Deadline, after};
 /// Bytes of one direction's buffer.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Silence allowed once one side has closed. A half-closed tunnel may still carry the other
-/// direction, but a peer that never answers a close must not keep it for ever.
+/// Silence allowed once the client has closed its side. The backend may still send, but one that
+/// never answers a close must not keep the tunnel for ever.
 const HALF_CLOSED_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TunnelEnd {
-    /// Both sides closed.
+    /// The backend closed, or both sides did.
     Closed,
     /// The client's connection failed.
     DownstreamFailed,
@@ -93,15 +93,19 @@ where
             (Poll::Ready(Err(Failure::Writer)), _) | (_, Poll::Ready(Err(Failure::Reader))) => {
                 return Poll::Ready(TunnelEnd::UpstreamFailed);
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Closed),
+            // A backend that has closed takes nothing more either, as the original has it; a client
+            // may close its side and still wait for the rest.
+            (_, Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Closed),
             _ => {}
         }
         if traffic.up.get() + traffic.down.get() != before {
             moved_at = Instant::now();
         }
-        let limit = match upward.is_ready() || downward.is_ready() {
-            true => Some(idle_limit.map_or(HALF_CLOSED_LIMIT, |l| l.min(HALF_CLOSED_LIMIT))),
-            false => idle_limit,
+        let limit = match upward {
+            Poll::Ready(_) => {
+                Some(idle_limit.map_or(HALF_CLOSED_LIMIT, |l| l.min(HALF_CLOSED_LIMIT)))
+            }
+            Poll::Pending => idle_limit,
         };
         deadline
             .poll(cx, after(moved_at, limit))

@@ -113,7 +113,7 @@ impl AccessLog {
         batch.hand_over(log);
         // An empty batch wakes an idle writer, or it would keep the old file open until the next
         // line. When the queue is full the writer is awake anyway.
-        let _ = batch.queue.write_all(&[]);
+        let _ = batch.queue.write(&[]);
     }
 
     /// Hands over what is buffered and waits until it is written or the limit is over.

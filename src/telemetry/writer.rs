@@ -193,16 +193,16 @@ impl Write for LineWriter {
     /// would do nothing about it.
     fn write(&mut self, batch: &[u8]) -> io::Result<usize> {
         self.take_next();
-        // An empty batch is the nudge after a reopen.
-        if !batch.is_empty()
-            && let Err(error) = self.append(batch)
-        {
+        if let Err(error) = self.append(batch) {
             self.tell(&error);
         }
         Ok(batch.len())
     }
 
+    /// Called when the queue is empty, and so after the nudge that follows a reopen: an empty batch,
+    /// which never gets as far as `write`.
     fn flush(&mut self) -> io::Result<()> {
+        self.take_next();
         Ok(())
     }
 }

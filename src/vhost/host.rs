@@ -68,13 +68,13 @@ impl fmt::Display for HostError {
 
 impl std::error::Error for HostError {}
 
-/// A port is digits or nothing (RFC 3986 §3.2.3).
+/// A port is digits or nothing (RFC 3986 §3.2.3), and no larger than ports are.
 fn check_port(port: &[u8]) -> Result<(), HostError> {
-    if port.iter().all(u8::is_ascii_digit) {
-        Ok(())
-    } else {
-        Err(HostError)
-    }
+    let number = port.iter().try_fold(0_u16, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    });
+    number.map(|_| ()).ok_or(HostError)
 }
 
 fn parse_name(name: &[u8]) -> Result<Host, HostError> {

@@ -232,7 +232,7 @@ fn a_tunnel_lasts_until_the_limit_and_is_logged() {
     });
     let redis = Redis::start();
     redis.route("a.test", &[&tunnel.url()]);
-    let mut hipache = Hipache::with(&redis, &json!({ "server": { "gracefulWait": 1 } }));
+    let mut hipache = Hipache::with(&redis, &json!({ "server": { "gracefulWait": 4 } }));
     let mut client = hipache.client();
     client.send("GET /t HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
     client.head().unwrap();

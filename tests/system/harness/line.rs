@@ -91,7 +91,8 @@ impl<'a> Cursor<'a> {
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    let padded = text.len() > 1 && text.starts_with('0');
+    // A status that was never sent is `000`, as in nginx.
+    let padded = text.len() > 1 && text.starts_with('0') && text != "000";
     let parsed = text.parse().ok().filter(|_| plain && !padded);
     parsed.ok_or_else(|| format!("no number: {text:?}"))
 }
