@@ -46,6 +46,12 @@ enum State {
     Missing(Rc<str>),
 }
 
+impl State {
+    fn missing(path: &Path, error: &FileError) -> Self {
+        Self::Missing(format!("{}: {error}", path.display()).into())
+    }
+}
+
 /// The list of each host, still as text: what can be handed from one thread to another.
 type Lists = Vec<(String, Vec<String>)>;
 
@@ -57,7 +63,7 @@ impl FileStore {
             Ok(table) => State::Good(table),
             Err(error) => {
                 tell(&path, &error);
-                State::Missing(format!("{}: {error}", path.display()).into())
+                State::missing(&path, &error)
             }
         };
         let state = Rc::new(RefCell::new(state));
@@ -170,7 +176,13 @@ async fn watch(path: PathBuf, mut stamp: Option<Stamp>, state: Weak<RefCell<Stat
                 let path = &path;
                 telemetry::emit(&Event::RoutesReloaded { path, hosts });
             }
-            Err(error) => tell(&path, &error),
+            Err(error) => {
+                tell(&path, &error);
+                let mut state = state.borrow_mut();
+                if matches!(*state, State::Missing(_)) {
+                    *state = State::missing(&path, &error);
+                }
+            }
         }
     }
 }

@@ -100,7 +100,19 @@ impl Marks {
                 mark.origin = origin;
                 Some(mark.ticket)
             }
-            None => Some(self.remember(host, id, Some(Rc::clone(backend)), (until, origin), now)),
+            None => {
+                let ticket = self.ticket();
+                let backend = Some(Rc::clone(backend));
+                let mark = Mark {
+                    ticket,
+                    id,
+                    backend,
+                    until,
+                    origin,
+                };
+                self.remember(host, mark, now);
+                Some(ticket)
+            }
         }
     }
 
@@ -128,11 +140,17 @@ impl Marks {
         match self.find(host, id, &backend) {
             Some(mark) => mark.hear(now, kept),
             None => {
-                let origin = Origin::Announced {
-                    at: now,
-                    was_in_set: false,
+                let mark = Mark {
+                    ticket: self.ticket(),
+                    id,
+                    backend: Some(Rc::new(backend)),
+                    until: kept,
+                    origin: Origin::Announced {
+                        at: now,
+                        was_in_set: false,
+                    },
                 };
-                self.remember(host, id, Some(Rc::new(backend)), (kept, origin), now);
+                self.remember(host, mark, now);
             }
         }
     }
@@ -173,8 +191,14 @@ impl Marks {
             if marks.is_some_and(|marks| marks.iter().any(|mark| mark.id == id)) {
                 continue;
             }
-            let backend = frontend.backend(id).cloned();
-            self.remember(host, id, backend, (until, Origin::Listed { at: now }), now);
+            let mark = Mark {
+                ticket: self.ticket(),
+                id,
+                backend: frontend.backend(id).cloned(),
+                until,
+                origin: Origin::Listed { at: now },
+            };
+            self.remember(host, mark, now);
         }
     }
 
@@ -184,29 +208,18 @@ impl Marks {
         marks.iter_mut().find(is_it)
     }
 
-    fn remember(
-        &mut self,
-        host: &Host,
-        id: BackendId,
-        backend: Option<Rc<Backend>>,
-        (until, origin): (Instant, Origin),
-        now: Instant,
-    ) -> Ticket {
+    /// Names the next mark.
+    fn ticket(&mut self) -> Ticket {
+        self.next += 1;
+        Ticket(self.next)
+    }
+
+    fn remember(&mut self, host: &Host, mark: Mark, now: Instant) {
         if self.order.len() >= self.sweep_at {
             self.sweep(now);
         }
-        let ticket = Ticket(self.next);
-        self.next += 1;
-        self.order.push_back((host.clone(), ticket));
-        let marks = self.hosts.entry(host.clone()).or_default();
-        marks.push(Mark {
-            ticket,
-            id,
-            backend,
-            until,
-            origin,
-        });
-        ticket
+        self.order.push_back((host.clone(), mark.ticket));
+        self.hosts.entry(host.clone()).or_default().push(mark);
     }
 
     /// Forgets what has run out, then the oldest if too many are left. The next sweep comes when

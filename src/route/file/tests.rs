@@ -197,6 +197,13 @@ fn without_any_good_file_the_cause_is_told_until_there_is_one() {
             said.starts_with("unavailable: ") && said.contains("No such file"),
             "{said}"
         );
+        file.write("[]");
+        let wrong = "expected an object that maps hosts to backends";
+        becomes(
+            &store,
+            &format!("unavailable: {}: {wrong}", file.0.display()),
+        )
+        .await;
         file.write(r#"{"a.test": "http://a"}"#);
         becomes(&store, "a.test").await;
     });

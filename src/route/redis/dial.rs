@@ -219,11 +219,10 @@ async fn open_tcp(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
         let opened = if index + 1 == addresses.len() {
             connect.await
         } else {
-            let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
-            tokio::time::timeout(EACH, connect)
-                .await
-                .map_err(timed_out)
-                .flatten()
+            match tokio::time::timeout(EACH, connect).await {
+                Ok(opened) => opened,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
         };
         match opened {
             Ok(stream) => return Ok(stream),

@@ -175,77 +175,52 @@ fn what_is_no_text_is_kept_readable() {
 }
 
 #[test]
-fn refusals_and_nonsense_are_told_by_their_cause() {
-    let queued = || Value::SimpleString("QUEUED".to_owned());
-    let noauth = || error("NOAUTH Authentication required.");
-    let abort = || error("EXECABORT Transaction discarded because of previous errors.");
-    let nonsense = || Refusal::Said("not an answer to what was asked".to_owned());
-    let said = |text: &str| Refusal::Said(text.to_owned());
+fn refusals_are_told_by_their_cause() {
+    // Replies to MULTI, LRANGE, SMEMBERS, PTTL and EXEC; `.` is a good one.
     let cases = [
+        ("NOAUTH a|NOAUTH b|NOAUTH c|NOAUTH d|NOAUTH e", "NOAUTH a"),
+        (".|LOADING wait|.|.|EXECABORT", "LOADING wait"),
         (
-            vec![noauth(), noauth(), noauth(), noauth(), noauth()],
-            said("NOAUTH Authentication required."),
+            ".|.|NOPERM smembers|NOPERM pttl|EXECABORT",
+            "NOPERM smembers",
         ),
-        (
-            vec![
-                Value::Okay,
-                error("LOADING wait"),
-                queued(),
-                queued(),
-                abort(),
-            ],
-            said("LOADING wait"),
-        ),
-        (
-            vec![
-                Value::Okay,
-                queued(),
-                queued(),
-                error("NOPERM no pttl"),
-                abort(),
-            ],
-            Refusal::NoRemaining,
-        ),
-        (
-            vec![
-                Value::Okay,
-                queued(),
-                error("NOPERM no smembers"),
-                error("NOPERM no"),
-                abort(),
-            ],
-            said("NOPERM no smembers"),
-        ),
-        (
-            vec![Value::Okay, queued(), queued(), queued(), Value::Nil],
-            nonsense(),
-        ),
-        (
-            vec![Value::Okay, queued(), queued(), queued(), texts(&["x"])],
-            nonsense(),
-        ),
-        (vec![], nonsense()),
-        (vec![Value::Array(vec![])], nonsense()),
-        (
-            carried_out(vec![Value::Int(1), texts(&[]), Value::Int(0)]),
-            said("*: the answer is not a list of texts"),
-        ),
-        (
-            carried_out(vec![
-                Value::Array(vec![Value::Nil]),
-                texts(&[]),
-                Value::Int(0),
-            ]),
-            said("*: the answer is not a list of texts"),
-        ),
+        (".|.|.|.|MISCONF x", "MISCONF x"),
+    ];
+    let replies = |text: &str| -> Vec<Value> {
+        let reply = |one: &str| if one == "." { Value::Okay } else { error(one) };
+        text.split('|').map(reply).collect()
+    };
+    for (text, expected) in cases {
+        let refusal = found(&host(""), replies(text), true).unwrap_err();
+        assert_eq!(refusal, Refusal::Said(expected.to_owned()), "{text}");
+    }
+    let refused = replies(".|.|.|NOPERM pttl|EXECABORT");
+    assert_eq!(
+        found(&host(""), refused, true).unwrap_err(),
+        Refusal::NoRemaining
+    );
+}
+
+#[test]
+fn nonsense_is_told_as_such() {
+    let no_answer = "not an answer to what was asked";
+    let no_list = "*: the answer is not a list of texts";
+    let done = |list: Value| carried_out(vec![list, texts(&[]), Value::Int(0)]);
+    let okay = |last: Value| vec![Value::Okay, Value::Okay, Value::Okay, Value::Okay, last];
+    let cases = [
+        (okay(Value::Nil), no_answer),
+        (okay(texts(&["x"])), no_answer),
+        (okay(Value::Int(7)), no_answer),
+        (vec![], no_answer),
+        (vec![Value::Array(vec![])], no_answer),
+        (done(Value::Int(1)), no_list),
+        (done(Value::Nil), no_list),
+        (done(Value::Array(vec![Value::Nil])), no_list),
     ];
     for (replies, expected) in cases {
         let case = format!("{replies:?}");
-        assert_eq!(
-            found(&host(""), replies, true).unwrap_err(),
-            expected,
-            "{case}"
-        );
+        let refusal = found(&host(""), replies, true).unwrap_err();
+        assert_eq!(refusal, Refusal::Said(expected.to_owned()), "{case}");
     }
 }
 
@@ -264,7 +239,8 @@ fn a_mark_counts_as_written_when_every_command_was_carried_out() {
 
 #[test]
 fn announcements_are_understood_or_passed_over() {
-    let cases: [(&[u8], Option<(&str, &str, usize)>); 14] = [
+    type Case = (&'static [u8], Option<(&'static str, &'static str, usize)>);
+    let cases: [Case; 14] = [
         (
             b"a.test;http://127.0.0.1:80/;1;2",
             Some(("a.test", "http://127.0.0.1:80/", 1)),
