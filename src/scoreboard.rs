@@ -110,6 +110,8 @@ pub(crate) enum Counter {
     RetriesRefused,
     /// Backends marked dead.
     DeadMarks,
+    /// Dead marks that could not be written or announced.
+    MarksLost,
     /// Connections to backends opened.
     UpstreamConnects,
     /// Requests sent on a kept connection.

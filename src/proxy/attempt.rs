@@ -58,7 +58,7 @@ impl Proxy {
             };
             let verdict = judge(failure, outgoing.repeatable(tries.left));
             if verdict.is_blamed {
-                self.router.mark_dead(host, &route.frontend, target.id);
+                self.mark_dead((host, route), target.id);
             }
             tries.last = Some(failure);
             match verdict.next {
@@ -96,7 +96,13 @@ impl Proxy {
             _ => false,
         };
         if is_dead {
-            self.router.mark_dead(host, &route.frontend, id);
+            self.mark_dead((host, route), id);
+        }
+    }
+
+    fn mark_dead(&self, (host, route): (&Host, &Route), id: BackendId) {
+        if self.router.mark_dead(host, &route.frontend, id) {
+            self.sinks.slot.add(Counter::DeadMarks, 1);
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
     let host = headers::host_of(&head.uri, &head.headers)
         .map_err(|_| bad("more than one host header"))?
         .ok_or(End::NoHost)?;
-    Host::parse(&host).map_err(|_| bad("host is not a name"))
+    Host::parse(host).map_err(|_| bad("host is not a name"))
 }
 
 /// `Host: __ping__`, exactly so, whatever the method and path (Hipache's `lib/worker.js`).

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::exchange::Exchange;
@@ -32,28 +32,6 @@ pub(crate) enum Phase {
     Head,
     /// A request is being answered.
     Busy,
-}
-
-/// Looks out for a client that goes away while nobody reads from it.
-///
-/// A reset is one; a closed sending side is none: a client may close it and still wait for the
-/// response (RFC 9112 §9.6). The watch ends with the first thing that is no reset.
-#[derive(Debug, Default)]
-pub(crate) struct ClientWatch {
-    is_over: bool,
-}
-
-impl ClientWatch {
-    /// Whether the client has reset the connection; if not, the task is woken when it does.
-    pub(crate) fn is_gone(&mut self, link: &Downlink, cx: &mut Context<'_>) -> bool {
-        if self.is_over {
-            return false;
-        }
-        let mut byte = [0];
-        let peeked = link.with_stream(|stream| stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)));
-        self.is_over = peeked.is_ready();
-        matches!(peeked, Poll::Ready(Err(_)))
-    }
 }
 
 /// A response that hyper has in full, but the kernel perhaps not.
@@ -187,11 +165,6 @@ impl Downlink {
     /// Bytes read so far on this connection.
     pub(crate) fn read(&self) -> u64 {
         self.read.get()
-    }
-
-    /// Bytes written so far on this connection.
-    pub(crate) fn written(&self) -> u64 {
-        self.written.get()
     }
 
     /// Bytes written since the last exchange ended: those of the one in progress.

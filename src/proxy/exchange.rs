@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
+use tracing::debug;
 
 use super::Downlink;
 use super::headers::written_target;
@@ -79,6 +80,7 @@ pub(crate) struct Routed {
 }
 
 /// One try against one backend.
+#[derive(Debug)]
 pub(crate) struct Attempt {
     /// The place of the backend in its list.
     pub(crate) id: BackendId,
@@ -190,6 +192,27 @@ impl Exchange {
         self.record(end);
     }
 
+    /// The whole record in the log of the process, for those who set `server.debug`.
+    fn tell(&self, now: Instant) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let route = self.routed.as_ref();
+        debug!(
+            connection = self.link.number,
+            host = self.host(),
+            end = self.end.as_str(),
+            status = self.status,
+            total = ?now.saturating_duration_since(self.began),
+            source = route.map(|route| route.source.as_str()),
+            lookup = ?route.map(|route| route.took),
+            read = ?route.map(|route| route.read),
+            age = ?route.map(|route| route.age),
+            attempts = ?self.attempts,
+            "exchange finished"
+        );
+    }
+
     /// nginx's 499 stands for a client that left before it was sent a status.
     fn logged_status(&self) -> u16 {
         match (self.status, self.end) {
@@ -212,6 +235,7 @@ impl Exchange {
         });
         let target = self.line.as_ref().map(|line| written_target(&line.uri));
         let request = self.line.as_ref().zip(target.as_deref());
+        self.tell(now);
         self.sinks.access_log.write(&Record {
             client: self.client,
             arrived: self.arrived,

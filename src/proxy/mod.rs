@@ -5,11 +5,13 @@
 
 mod attempt;
 mod check;
+mod client_watch;
 mod downlink;
 mod exchange;
 mod head_wait;
 pub(crate) mod headers;
 mod outgoing;
+mod refusal;
 pub(crate) mod reply;
 mod response;
 mod retry;
@@ -27,11 +29,13 @@ use hyper::body::Incoming;
 
 use self::attempt::Answer;
 use self::check::{check, is_kept_by_client, is_ping};
-pub(crate) use self::downlink::{ClientWatch, Downlink, Phase};
+use self::client_watch::ClientWatch;
+pub(crate) use self::downlink::{Downlink, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
 use self::outgoing::Outgoing;
+use self::refusal::Refusal;
 use self::reply::{DebugFacts, Pages};
 use self::response::Relay;
 pub(crate) use self::response::ReplyBody;
@@ -60,19 +64,6 @@ pub(crate) struct Proxy {
     upstreams: Rc<Upstreams<RequestBody>>,
     pages: Pages,
     budget: RefCell<RetryBudget>,
-}
-
-/// Why an exchange gets an answer of our own.
-pub(crate) struct Refusal {
-    end: End,
-    answer: reply::Answer,
-}
-
-impl From<End> for Refusal {
-    fn from(end: End) -> Self {
-        let answer = reply::answer(end);
-        Self { end, answer }
-    }
 }
 
 impl Proxy {

@@ -222,147 +222,45 @@ mod tests {
         }
     }
 
+    /// The verdict on an attempt that ended like this, as `(next, is_blamed)`.
+    fn on(end: End, reached: Reached, is_reused: bool, request: Repeatable) -> (Next, bool) {
+        let verdict = judge(failure(end, reached, is_reused), request);
+        (verdict.next, verdict.is_blamed)
+    }
+
     #[test]
     fn verdicts() {
-        use End::{ConnectionRefused, ConnectionTerminated, HttpProtocolError, ReadTimeout};
+        use End::{ConnectionRefused as Refused, ConnectionTerminated as Closed};
+        use End::{HttpProtocolError as Garbage, ReadTimeout as Silence};
         use Next::{GiveUp, OtherBackend, SameBackendFresh};
         use Reached::{Answered, Nothing, Sent};
-        let begun = Repeatable {
-            is_untouched: false,
-            ..GET
-        };
-        let gone = Repeatable {
-            is_whole: false,
-            ..begun
-        };
-        let last = Repeatable {
+        const LAST: Repeatable = Repeatable {
             tries_left: 0,
             ..GET
         };
-        let cases = [
-            (
-                "refused GET",
-                ConnectionRefused,
-                Nothing,
-                false,
-                GET,
-                OtherBackend,
-                true,
-            ),
-            (
-                "refused POST",
-                ConnectionRefused,
-                Nothing,
-                false,
-                POST,
-                OtherBackend,
-                true,
-            ),
-            (
-                "refused, last try",
-                ConnectionRefused,
-                Nothing,
-                false,
-                last,
-                GiveUp,
-                true,
-            ),
-            (
-                "stale GET",
-                ConnectionTerminated,
-                Sent,
-                true,
-                GET,
-                SameBackendFresh,
-                false,
-            ),
-            (
-                "stale POST, unsent",
-                ConnectionTerminated,
-                Nothing,
-                true,
-                POST,
-                SameBackendFresh,
-                false,
-            ),
-            (
-                "stale POST, sent",
-                ConnectionTerminated,
-                Sent,
-                true,
-                POST,
-                GiveUp,
-                false,
-            ),
-            (
-                "fresh GET closed",
-                ConnectionTerminated,
-                Sent,
-                false,
-                GET,
-                OtherBackend,
-                true,
-            ),
-            (
-                "fresh POST closed",
-                ConnectionTerminated,
-                Sent,
-                false,
-                POST,
-                GiveUp,
-                true,
-            ),
-            (
-                "body partly sent",
-                ConnectionTerminated,
-                Sent,
-                true,
-                begun,
-                GiveUp,
-                false,
-            ),
-            (
-                "body taken, not sent",
-                ConnectionTerminated,
-                Nothing,
-                true,
-                begun,
-                SameBackendFresh,
-                false,
-            ),
-            (
-                "body taken, not kept",
-                ConnectionTerminated,
-                Nothing,
-                true,
-                gone,
-                GiveUp,
-                false,
-            ),
-            ("silence", ReadTimeout, Sent, false, GET, GiveUp, true),
-            (
-                "broken-off head",
-                ConnectionTerminated,
-                Answered,
-                false,
-                GET,
-                GiveUp,
-                false,
-            ),
-            (
-                "garbage",
-                HttpProtocolError,
-                Answered,
-                false,
-                GET,
-                GiveUp,
-                false,
-            ),
-        ];
-        for (case, end, reached, is_reused, request, next, is_blamed) in cases {
-            let verdict = judge(failure(end, reached, is_reused), request);
-            assert_eq!(verdict, Verdict { next, is_blamed }, "{case}");
-        }
+        // Its body was begun, and what was taken of it is still at hand; or is not.
+        const PUT: Repeatable = Repeatable {
+            is_untouched: false,
+            ..GET
+        };
+        const GONE: Repeatable = Repeatable {
+            is_whole: false,
+            ..PUT
+        };
+        assert_eq!(on(Refused, Nothing, false, GET), (OtherBackend, true));
+        assert_eq!(on(Refused, Nothing, false, POST), (OtherBackend, true));
+        assert_eq!(on(Refused, Nothing, false, LAST), (GiveUp, true));
+        assert_eq!(on(Closed, Sent, true, GET), (SameBackendFresh, false));
+        assert_eq!(on(Closed, Nothing, true, POST), (SameBackendFresh, false));
+        assert_eq!(on(Closed, Sent, true, POST), (GiveUp, false));
+        assert_eq!(on(Closed, Sent, false, GET), (OtherBackend, true));
+        assert_eq!(on(Closed, Sent, false, POST), (GiveUp, true));
+        assert_eq!(on(Closed, Sent, true, PUT), (GiveUp, false));
+        assert_eq!(on(Closed, Nothing, true, PUT), (SameBackendFresh, false));
+        assert_eq!(on(Closed, Nothing, true, GONE), (GiveUp, false));
+        assert_eq!(on(Silence, Sent, false, GET), (GiveUp, true));
+        assert_eq!(on(Closed, Answered, false, GET), (GiveUp, false));
+        assert_eq!(on(Garbage, Answered, false, GET), (GiveUp, false));
     }
 
     #[test]

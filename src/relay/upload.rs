@@ -39,7 +39,6 @@ pub(crate) struct Upload {
     kept: RefCell<Kept>,
     interim: Option<Arc<Interim>>,
     is_gate_open: Cell<bool>,
-    received: Cell<u64>,
     moved_at: Cell<Instant>,
     state: Cell<State>,
 }
@@ -81,7 +80,6 @@ impl Upload {
             kept: RefCell::default(),
             is_gate_open: Cell::new(interim.is_none()),
             interim,
-            received: Cell::new(0),
             moved_at: Cell::new(now),
             state: Cell::new(State::Flowing),
         })
@@ -108,11 +106,6 @@ impl Upload {
         let mut kept = self.kept.borrow_mut();
         kept.is_given_up = true;
         kept.frames = Vec::new();
-    }
-
-    /// Bytes of the body received so far, without framing.
-    pub(crate) fn received(&self) -> u64 {
-        self.received.get()
     }
 
     /// When the last byte came from the client.
@@ -186,10 +179,7 @@ impl Upload {
         self.state
             .set(if ended { State::Ended } else { State::Flowing });
         let piece = match frame.into_data() {
-            Ok(data) => {
-                self.received.set(self.received.get() + data.len() as u64);
-                Piece::Data(data)
-            }
+            Ok(data) => Piece::Data(data),
             Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
         };
         self.kept.borrow_mut().push(&piece);
@@ -262,7 +252,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Upload(upload, _) => upload.size.clone(),
+            Self::Upload(upload, _) => upload.size,
         }
     }
 }

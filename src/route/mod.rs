@@ -126,7 +126,7 @@ impl Router {
     pub(crate) fn start(config: &Config, slot: Slot) -> Rc<Self> {
         let ttl = config.server.dead_backend_ttl;
         let store: Box<dyn RouteStore> = match &config.driver {
-            Driver::Redis(driver) => Box::new(redis::RedisStore::start(driver, ttl)),
+            Driver::Redis(driver) => Box::new(redis::RedisStore::start(driver, ttl, slot)),
             Driver::File(path) => Box::new(file::FileStore::start(path.clone(), ttl)),
             Driver::Routes(routes) => Box::new(table::TableStore::new(routes, ttl)),
         };

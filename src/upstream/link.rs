@@ -138,6 +138,7 @@ impl<B: RequestBody> Upstream<B> {
 
     /// Whether a further request could be sent: the last exchange is complete in both directions and
     /// neither side asked for a close.
+    #[cfg(test)]
     pub(crate) fn is_reusable(&self) -> bool {
         self.link.is_reusable()
     }

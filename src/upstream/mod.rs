@@ -39,7 +39,7 @@ use crate::vhost::Backend;
 
 pub(crate) use connect::ConnectNotes;
 pub(crate) use error::ConnectError;
-pub(crate) use io::{UpstreamIo, Wire};
+pub(crate) use io::UpstreamIo;
 pub(crate) use link::{Place, Upstream};
 
 /// How long a connection is kept idle: below the 5 s after which Node, the usual backend, closes it,

@@ -204,9 +204,16 @@ fn an_https_backend_is_spoken_to_in_tls_and_its_certificate_is_checked() {
         "Host is the client's"
     );
     // A plain server waits for more of what it takes for a request.
-    for (host, status) in [("strange.test", 502), ("misnamed.test", 502), ("plain.test", 504)] {
+    for (host, status) in [
+        ("strange.test", 502),
+        ("misnamed.test", 502),
+        ("plain.test", 504),
+    ] {
         let (response, line) = hipache.exchange(host, "/x");
-        assert_eq!((response.status, line.vhost), (status, format!("id-{host}")));
+        assert_eq!(
+            (response.status, line.vhost),
+            (status, format!("id-{host}"))
+        );
     }
     for backend in [&strange, &misnamed, &plain] {
         assert_eq!(backend.count(), 0, "nothing was sent to {}", backend.url());

@@ -1,3 +1,5 @@
+//! Tests of `config::check`.
+
 use std::path::PathBuf;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};

@@ -1,3 +1,5 @@
+//! Tests of `config::driver_url`.
+
 use super::*;
 
 /// A URL in one line: user, password, address, database, prefix.

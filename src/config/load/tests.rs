@@ -1,3 +1,5 @@
+//! Tests of `config::load`.
+
 use super::*;
 use crate::config::keys::{paths, schema};
 

@@ -1,3 +1,5 @@
+//! Tests of `config::resolve`.
+
 use super::*;
 use crate::config::RedisAddress;
 use crate::config::findings::Weight;

@@ -1,3 +1,5 @@
+//! Tests of `proxy::headers`.
+
 use super::*;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));

@@ -1,3 +1,5 @@
+//! Tests of `proxy::reply`.
+
 use super::*;
 
 const ENDS: [(End, u16, &str); 23] = [

@@ -9,6 +9,7 @@ mod link;
 mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +22,7 @@ use super::task::Task;
 use super::throttle::Throttle;
 use super::{Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
 use crate::config::RedisDriver;
+use crate::scoreboard::{Counter, Slot};
 use crate::vhost::Host;
 use dial::Server;
 use link::Link;
@@ -44,6 +46,7 @@ pub(super) struct RedisStore {
 }
 
 struct Inner {
+    slot: Slot,
     prefix: String,
     read: Link,
     /// `None`: writes go where reads go.
@@ -60,17 +63,23 @@ struct Inner {
 
 impl RedisStore {
     /// Connects in the background; marks last for `ttl`.
-    pub(super) fn start(driver: &RedisDriver, ttl: Duration) -> Self {
+    pub(super) fn start(driver: &RedisDriver, ttl: Duration, slot: Slot) -> Self {
         let read = Rc::new(Server::new(&driver.read));
         let write = driver
             .write
             .as_ref()
             .map(|write| Rc::new(Server::new(write)));
-        Self::connect(driver.prefix.clone(), read, write, ttl)
+        Self::connect(driver.prefix.clone(), (read, write), ttl, slot)
     }
 
-    fn connect(prefix: String, read: Rc<Server>, write: Option<Rc<Server>>, ttl: Duration) -> Self {
+    fn connect(
+        prefix: String,
+        (read, write): (Rc<Server>, Option<Rc<Server>>),
+        ttl: Duration,
+        slot: Slot,
+    ) -> Self {
         let inner = Rc::new(Inner {
+            slot,
             prefix,
             read: Link::start(Rc::clone(&read)),
             write: write.map(Link::start),
@@ -103,7 +112,7 @@ impl RedisStore {
         while writes.try_join_next().is_some() {}
         if writes.len() >= WRITES {
             let error = format_args!("{WRITES} are on their way already");
-            self.inner.lost_marks.tell("writing a dead mark", &error);
+            self.inner.lose_mark(&error);
             return false;
         }
         writes.spawn_local(write);
@@ -231,7 +240,12 @@ impl Inner {
         if cause.starts_with("READONLY") {
             self.writer().replace(&cause);
         }
-        self.lost_marks.tell("writing a dead mark", &cause);
+        self.lose_mark(&cause);
+    }
+
+    fn lose_mark(&self, cause: &dyn Display) {
+        self.slot.add(Counter::MarksLost, 1);
+        self.lost_marks.tell("writing a dead mark", cause);
     }
 }
 

@@ -1,3 +1,5 @@
+//! Tests of `telemetry::access_log`.
+
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;

@@ -1,3 +1,5 @@
+//! Tests of `telemetry::events`.
+
 use super::super::stderr::tests::writes;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Tests of `telemetry::writer`.
+
 use std::fs::OpenOptions;
 use std::io::Read as _;
 

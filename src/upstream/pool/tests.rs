@@ -1,3 +1,5 @@
+//! Tests of `upstream::pool`.
+
 use super::*;
 
 const IDLE: Duration = Duration::from_secs(4);

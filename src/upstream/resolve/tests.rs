@@ -1,3 +1,5 @@
+//! Tests of `upstream::resolve`.
+
 use std::cell::{Cell, RefCell};
 
 use tokio::runtime::{Builder, LocalOptions};

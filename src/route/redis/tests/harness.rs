@@ -136,7 +136,7 @@ impl Redis {
     }
 
     pub(super) fn store(&self) -> RedisStore {
-        RedisStore::start(&self.driver(), TTL)
+        RedisStore::start(&self.driver(), TTL, Slot::detached())
     }
 }
 

@@ -1,3 +1,5 @@
+//! Tests of `telemetry::access_log::line`.
+
 use super::*;
 
 fn record<'a>() -> Record<'a> {
