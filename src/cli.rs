@@ -148,10 +148,7 @@ fn print(config: &Config) -> ExitCode {
 fn start(config: Config, findings: &Findings) -> ExitCode {
     telemetry::init(config.server.debug);
     for finding in findings.iter() {
-        telemetry::emit(&Event::Problem {
-            doing: "reading the configuration",
-            error: finding,
-        });
+        telemetry::emit(&Event::ConfigurationNotice { finding });
     }
     crate::master::run(config)
 }

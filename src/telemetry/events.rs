@@ -132,6 +132,11 @@ pub(crate) enum Event<'a> {
         /// Lines that could not be written.
         failed: u64,
     },
+    /// The configuration holds something that an operator should mend; it works all the same.
+    ConfigurationNotice {
+        /// Where, what, and what was expected.
+        finding: &'a dyn Display,
+    },
     /// Something went wrong that an operator should read.
     Problem {
         /// What was being done.
@@ -250,6 +255,9 @@ fn tell_surroundings(event: &Event<'_>) {
         }
         Event::LogLosses { dropped, failed } => {
             warn!(dropped, failed, "access-log lines were lost");
+        }
+        Event::ConfigurationNotice { finding } => {
+            warn!(finding = finding.to_string(), "configuration notice");
         }
         Event::Problem { doing, error } => error!(doing, error = error.to_string(), "problem"),
         Event::Listening { .. }

@@ -197,9 +197,9 @@ fn a_list_edited_under_a_mark_never_blames_the_wrong_backend() {
     let (bad, good) = (status(502, ""), Backend::saying("good"));
     redis.route("a.test", &[&bad.url(), &good.url()]);
     let (marker, listener) = (Hipache::on(&redis), Hipache::on(&redis));
+    let mut dead = redis.subscribe("dead");
     // Both have asked once before, so that both know the list.
     listener.get("a.test", "/warm");
-    let mut dead = redis.subscribe("dead");
     ask_until_marked(&marker, &redis, "a.test");
     assert_eq!(dead.next(SOON), Some(format!("a.test;{}/;0;2", bad.url())));
     assert_eq!(redis.dead("a.test"), ["0"]);
