@@ -129,6 +129,7 @@ impl Proxy {
             Err(failed) => failed,
         };
         attempt.failure = Some(failure.end);
+        attempt.over = Some(Instant::now());
         let is_reused = attempt.notes.is_reused.get();
         emit(&Event::AttemptFailed {
             host: exchange.host().unwrap_or_default(),

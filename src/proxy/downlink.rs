@@ -64,6 +64,8 @@ pub(crate) struct Downlink {
     read: Cell<u64>,
     written: Cell<u64>,
     written_before: Cell<u64>,
+    read_before: Cell<u64>,
+    requests: Cell<u64>,
     flushes: Cell<u64>,
     has_ambiguous_framing: Cell<bool>,
     is_closing: Cell<bool>,
@@ -91,6 +93,8 @@ impl Downlink {
             read: Cell::new(0),
             written: Cell::new(0),
             written_before: Cell::new(0),
+            read_before: Cell::new(0),
+            requests: Cell::new(0),
             flushes: Cell::new(0),
             has_ambiguous_framing: Cell::new(false),
             is_closing: Cell::new(false),
@@ -162,14 +166,14 @@ impl Downlink {
         self.written.set(self.written.get() + count as u64);
     }
 
+    /// Which request of this connection is the last one begun, counted from 1.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
     /// Bytes read so far on this connection.
     pub(crate) fn read(&self) -> u64 {
         self.read.get()
-    }
-
-    /// Bytes written since the last exchange ended: those of the one in progress.
-    pub(crate) fn written_for_exchange(&self) -> u64 {
-        self.written.get() - self.written_before.get() + self.traffic.down.get()
     }
 
     /// The head that just arrived carries both framings (RFC 9112 §6.1).
@@ -183,6 +187,7 @@ impl Downlink {
         self.finish_complete();
         self.enter(Phase::Busy, now);
         self.is_kept.set(is_kept);
+        self.requests.set(self.requests.get() + 1);
         self.has_ambiguous_framing.replace(false)
     }
 
@@ -231,11 +236,15 @@ impl Downlink {
         true
     }
 
-    /// Called by each exchange as it finishes: the next one counts its bytes from here.
-    pub(crate) fn settle(&self) -> u64 {
-        let count = self.written_for_exchange();
-        self.written_before.set(self.written.get());
-        count
+    /// Called by each exchange as it finishes: bytes read and written for it. The next one counts
+    /// from here.
+    pub(crate) fn settle(&self) -> (u64, u64) {
+        let read = self.read.get() - self.read_before.replace(self.read.get());
+        let written = self.written.get() - self.written_before.replace(self.written.get());
+        (
+            read + self.traffic.up.get(),
+            written + self.traffic.down.get(),
+        )
     }
 
     /// The response to come is the last on this connection.

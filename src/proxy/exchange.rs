@@ -19,7 +19,7 @@ use super::headers::written_target;
 use crate::error::End;
 use crate::route::{Route, Source};
 use crate::scoreboard::{Counter, Gauge, Slot};
-use crate::telemetry::{AccessLog, Record, RequestLine};
+use crate::telemetry::{AccessLog, AttemptRecord, Lookup, Record, RequestLine, RouteRecord};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Frontend, Host};
 
@@ -49,10 +49,13 @@ pub(crate) struct Exchange {
     pub(crate) host: Option<Host>,
     /// What routing answered.
     pub(crate) routed: Option<Routed>,
+    lookup: Option<Lookup>,
+    /// When the response head was ready to be sent.
+    responded: Option<Instant>,
     /// Every try, in order.
     pub(crate) attempts: SmallVec<[Attempt; 1]>,
     /// Status sent to the client; 0 until one is.
-    pub(crate) status: u16,
+    status: u16,
     /// How it ends if nothing else happens.
     pub(crate) end: End,
     is_finished: bool,
@@ -75,8 +78,6 @@ pub(crate) struct Routed {
     pub(crate) age: Duration,
     /// What the read that fetched it cost.
     pub(crate) read: Duration,
-    /// How long this request waited for it.
-    pub(crate) took: Duration,
 }
 
 /// One try against one backend.
@@ -96,6 +97,8 @@ pub(crate) struct Attempt {
     pub(crate) status: Option<StatusCode>,
     /// Why it failed.
     pub(crate) failure: Option<End>,
+    /// When it failed; one that answered is over with the exchange.
+    pub(crate) over: Option<Instant>,
 }
 
 impl Exchange {
@@ -142,6 +145,8 @@ impl Exchange {
             user_agent: None,
             host: None,
             routed: None,
+            lookup: None,
+            responded: None,
             attempts: SmallVec::new(),
             status: 0,
             end: End::ClientGone,
@@ -149,15 +154,28 @@ impl Exchange {
         })
     }
 
+    /// Notes how long routing took, whatever it answered.
+    pub(crate) fn looked_up(&mut self, began: Instant) {
+        self.lookup = Some(Lookup {
+            began: began.saturating_duration_since(self.began),
+            took: began.elapsed(),
+        });
+    }
+
     /// Notes what routing answered.
-    pub(crate) fn route(&mut self, route: &Route, took: Duration) {
+    pub(crate) fn route(&mut self, route: &Route) {
         self.routed = Some(Routed {
             frontend: Rc::clone(&route.frontend),
             source: route.source,
             age: route.age,
             read: route.read,
-            took,
         });
+    }
+
+    /// Notes the status that the client is sent now.
+    pub(crate) fn respond(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.responded = Some(Instant::now());
     }
 
     /// Begins an attempt.
@@ -174,6 +192,7 @@ impl Exchange {
             headed: None,
             status: None,
             failure: None,
+            over: None,
         });
     }
 
@@ -192,69 +211,83 @@ impl Exchange {
         self.record(end);
     }
 
-    /// The whole record in the log of the process, for those who set `server.debug`.
-    fn tell(&self, now: Instant) {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        let route = self.routed.as_ref();
-        debug!(
-            connection = self.link.number,
-            host = self.host(),
-            end = self.end.as_str(),
-            status = self.status,
-            total = ?now.saturating_duration_since(self.began),
-            source = route.map(|route| route.source.as_str()),
-            lookup = ?route.map(|route| route.took),
-            read = ?route.map(|route| route.read),
-            age = ?route.map(|route| route.age),
-            attempts = ?self.attempts,
-            "exchange finished"
-        );
-    }
-
-    /// nginx's 499 stands for a client that left before it was sent a status.
-    fn logged_status(&self) -> u16 {
-        match (self.status, self.end) {
-            (0, End::ClientGone) => 499,
-            (status, _) => status,
-        }
-    }
-
     fn record(&mut self, end: End) {
         if std::mem::replace(&mut self.is_finished, true) {
             return;
         }
         let now = Instant::now();
-        let bytes_sent = self.link.settle();
-        self.end = end;
         self.sinks.slot.shift(Gauge::OpenExchanges, -1);
         self.sinks.slot.add(Counter::Exchanges, 1);
-        let backend = self.attempts.last().map_or(Duration::ZERO, |attempt| {
-            now.saturating_duration_since(attempt.began)
-        });
+        let (bytes_received, bytes_sent) = self.link.settle();
         let target = self.line.as_ref().map(|line| written_target(&line.uri));
         let request = self.line.as_ref().zip(target.as_deref());
-        self.tell(now);
-        self.sinks.access_log.write(&Record {
+        let attempts: SmallVec<[AttemptRecord<'_>; 2]> = self
+            .attempts
+            .iter()
+            .map(|attempt| attempt.as_record(self.began, now))
+            .collect();
+        let record = Record {
+            peer: self.link.peer,
+            local: self.link.local,
             client: self.client,
+            connection: self.link.number,
+            connection_requests: self.link.requests(),
             arrived: self.arrived,
+            total: now.saturating_duration_since(self.began),
             request: request.map(|(line, target)| RequestLine {
                 method: line.method.as_str(),
                 target: target.as_bytes(),
                 version: line.version(),
             }),
-            status: self.logged_status(),
-            bytes_sent,
+            host: self.host(),
             referer: bytes_of(self.referer.as_ref()),
             user_agent: bytes_of(self.user_agent.as_ref()),
-            vhost: self
-                .routed
-                .as_ref()
-                .map_or(b"-", |routed| routed.frontend.vhost.as_bytes()),
-            total: now.saturating_duration_since(self.began),
-            backend,
-        });
+            route: self.routed.as_ref().map(Routed::as_record),
+            lookup: self.lookup,
+            attempts: &attempts,
+            status: self.status,
+            responded: self
+                .responded
+                .map(|at| at.saturating_duration_since(self.began)),
+            bytes_sent,
+            bytes_received,
+            end: end.as_str(),
+        };
+        debug!(?record, "exchange finished");
+        self.sinks.access_log.write(&record);
+    }
+}
+
+impl Routed {
+    fn as_record(&self) -> RouteRecord<'_> {
+        RouteRecord {
+            key: &self.frontend.key,
+            vhost: &self.frontend.vhost,
+            source: self.source.as_str(),
+            age: self.age,
+            read: self.read,
+        }
+    }
+}
+
+impl Attempt {
+    fn as_record(&self, arrived: Instant, now: Instant) -> AttemptRecord<'_> {
+        let since = |at: Instant| at.saturating_duration_since(self.began);
+        AttemptRecord {
+            id: self.id,
+            url: &self.backend.url,
+            peer: self.notes.peer.get(),
+            began: self.began.saturating_duration_since(arrived),
+            waited: self.notes.waited.get(),
+            resolved: self.notes.resolved.get(),
+            connected: self.notes.connected.get(),
+            handshaken: self.notes.handshaken.get(),
+            is_reused: self.notes.is_reused.get(),
+            headed: self.headed.map(since),
+            took: since(self.over.unwrap_or(now)),
+            status: self.status.map(|status| status.as_u16()),
+            failure: self.failure.map(End::as_str),
+        }
     }
 }
 

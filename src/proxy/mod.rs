@@ -173,9 +173,11 @@ impl Proxy {
 
     async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
         let began = Instant::now();
-        match self.router.resolve(host).await {
+        let resolved = self.router.resolve(host).await;
+        exchange.looked_up(began);
+        match resolved {
             Ok(route) => {
-                exchange.route(&route, began.elapsed());
+                exchange.route(&route);
                 Ok(route)
             }
             Err(RouteError::NotFound) => Err(End::NoSuchHost.into()),
@@ -201,7 +203,7 @@ impl Proxy {
         headers::prepare_response(&mut head.headers, keeps_upgrade);
         // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).
         head.version = Version::HTTP_11;
-        exchange.status = head.status.as_u16();
+        exchange.respond(head.status);
         if wants_debug {
             add_debug(&mut head.headers, &exchange, None);
         }
@@ -260,7 +262,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let answer = refusal.answer;
         let mut response = reply::refusal(answer, &self.pages);
-        exchange.status = answer.status.as_u16();
+        exchange.respond(answer.status);
         if wants_debug {
             add_debug(response.headers_mut(), &exchange, Some(answer.reason));
         }

@@ -18,8 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-pub(crate) use line::{Record, RequestLine};
-
+use super::Record;
 use super::events::{Event, emit};
 use super::writer::{LineWriter, Shared};
 use crate::scoreboard::{Counter, Slot};

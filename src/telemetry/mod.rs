@@ -4,10 +4,12 @@
 
 mod access_log;
 mod events;
+mod record;
 mod stderr;
 mod throttle;
 mod writer;
 
-pub(crate) use access_log::{AccessLog, Record, RequestLine};
+pub(crate) use access_log::AccessLog;
 pub(crate) use events::{Event, emit};
+pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord};
 pub(crate) use stderr::init;

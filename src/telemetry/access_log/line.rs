@@ -8,48 +8,14 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::telemetry::Record;
+
 const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 /// 31 December 9999, 23:59:59: the last second that a year of four digits can tell.
 const LAST_SECOND: u64 = 253_402_300_799;
-
-/// What a line needs, borrowed from the finished exchange.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a> {
-    /// The effective client: `X-Real-IP` of a trusted peer, or the peer itself.
-    pub(crate) client: IpAddr,
-    /// When the request head was complete.
-    pub(crate) arrived: SystemTime,
-    /// Method; `None` with the target and version when the head was refused: the request is `-`.
-    pub(crate) request: Option<RequestLine<'a>>,
-    /// Status sent to the client; 0 when none was.
-    pub(crate) status: u16,
-    /// Bytes written to the client for this exchange: head, body and framing.
-    pub(crate) bytes_sent: u64,
-    /// `Referer`, empty when absent.
-    pub(crate) referer: &'a [u8],
-    /// `User-Agent`, empty when absent.
-    pub(crate) user_agent: &'a [u8],
-    /// Identifier of the frontend, `-` where there is none.
-    pub(crate) vhost: &'a [u8],
-    /// From the arrival of the head to the end.
-    pub(crate) total: Duration,
-    /// From the choice of the last backend to the end; zero where none was chosen.
-    pub(crate) backend: Duration,
-}
-
-/// The request line as it was received.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestLine<'a> {
-    /// Method.
-    pub(crate) method: &'a str,
-    /// Target as it came: origin, absolute, authority or asterisk form.
-    pub(crate) target: &'a [u8],
-    /// `1.0` or `1.1`.
-    pub(crate) version: &'a str,
-}
 
 /// Formats lines and keeps the text of the last second, which most lines share.
 #[derive(Debug)]
@@ -85,10 +51,10 @@ impl Format {
             }
         }
         out.extend_from_slice(b"\" ");
-        append_status(out, record.status);
+        append_status(out, record.logged_status());
         out.push(b' ');
         append_number(out, record.bytes_sent);
-        for field in [record.referer, record.user_agent, record.vhost] {
+        for field in [record.referer, record.user_agent, record.vhost().as_bytes()] {
             out.extend_from_slice(b" \"");
             append_escaped(out, field);
             out.push(b'"');
@@ -96,7 +62,7 @@ impl Format {
         out.push(b' ');
         append_seconds(out, record.total);
         out.push(b' ');
-        append_seconds(out, record.backend);
+        append_seconds(out, record.backend_time());
         out.push(b'\n');
     }
 

@@ -5,6 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::*;
+use crate::telemetry::RequestLine;
+use crate::telemetry::record::samples::record;
+
+/// A record without a route, an attempt or a duration.
+fn bare<'a>() -> Record<'a> {
+    Record {
+        route: None,
+        attempts: &[],
+        total: Duration::ZERO,
+        ..record()
+    }
+}
 
 /// A directory of its own, removed at the end.
 struct Directory(PathBuf);
@@ -42,9 +54,7 @@ fn write(log: &AccessLog, number: usize) {
         bytes_sent: 1,
         referer: b"",
         user_agent: b"",
-        vhost: b"-",
-        total: Duration::ZERO,
-        backend: Duration::ZERO,
+        ..bare()
     });
 }
 
@@ -142,9 +152,7 @@ fn bytes_that_wait_are_bounded_whatever_the_length_of_lines() {
             bytes_sent: 0,
             referer: b"",
             user_agent: &agent,
-            vhost: b"-",
-            total: Duration::ZERO,
-            backend: Duration::ZERO,
+            ..bare()
         });
     }
     let fits = QUEUE_BYTES / 400_000;

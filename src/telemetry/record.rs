@@ -1,0 +1,205 @@
+//! A finished exchange, as the three sinks see it: log line, trace, metrics.
+//!
+//! Plain borrowed values, made once by `proxy::Exchange` when it is finished. Every sink reads the
+//! same record, so they cannot disagree. Durations that were never reached are `None`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+/// A finished exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    /// The peer of the socket.
+    pub(crate) peer: SocketAddr,
+    /// The address that the peer connected to.
+    pub(crate) local: SocketAddr,
+    /// The effective client: `X-Real-IP` of a trusted peer, or the peer itself.
+    pub(crate) client: IpAddr,
+    /// Which connection of the worker it came on, counted from 1.
+    pub(crate) connection: u64,
+    /// Which request of that connection it is, counted from 1.
+    pub(crate) connection_requests: u64,
+    /// When the request head was complete.
+    pub(crate) arrived: SystemTime,
+    /// From the arrival of the head to the end.
+    pub(crate) total: Duration,
+    /// The request line; `None` when the head was refused: the request is `-`.
+    pub(crate) request: Option<RequestLine<'a>>,
+    /// The host that was asked for, normalised; `None` when there was none or it is no name.
+    pub(crate) host: Option<&'a str>,
+    /// `Referer`, empty when absent.
+    pub(crate) referer: &'a [u8],
+    /// `User-Agent`, empty when absent.
+    pub(crate) user_agent: &'a [u8],
+    /// What routing answered; `None` when it was not asked or found nothing.
+    pub(crate) route: Option<RouteRecord<'a>>,
+    /// How long this request waited for routing; also when it failed.
+    pub(crate) lookup: Option<Lookup>,
+    /// Every try, in order.
+    pub(crate) attempts: &'a [AttemptRecord<'a>],
+    /// Status sent to the client; 0 when none was. See [`Record::logged_status`].
+    pub(crate) status: u16,
+    /// From the arrival of the head until the response head was ready to be sent.
+    pub(crate) responded: Option<Duration>,
+    /// Bytes written to the client for this exchange: head, body and framing.
+    pub(crate) bytes_sent: u64,
+    /// Bytes read from the client for this exchange: head, body and framing.
+    pub(crate) bytes_received: u64,
+    /// How it ended: a word of `error::End`.
+    pub(crate) end: &'static str,
+}
+
+/// The request line as it was received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLine<'a> {
+    /// Method.
+    pub(crate) method: &'a str,
+    /// Target as it came: origin, absolute, authority or asterisk form.
+    pub(crate) target: &'a [u8],
+    /// `1.0` or `1.1`.
+    pub(crate) version: &'a str,
+}
+
+/// The frontend that serves an exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RouteRecord<'a> {
+    /// The key that matched: the host itself or a wildcard.
+    pub(crate) key: &'a str,
+    /// Its identifier.
+    pub(crate) vhost: &'a str,
+    /// Where the answer came from: `redis`, `cache`, `file`, `table`.
+    pub(crate) source: &'static str,
+    /// How old the answer was.
+    pub(crate) age: Duration,
+    /// What the read that fetched it cost.
+    pub(crate) read: Duration,
+}
+
+/// The time spent on routing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookup {
+    /// From the arrival of the head to its beginning.
+    pub(crate) began: Duration,
+    /// How long this request waited for it.
+    pub(crate) took: Duration,
+}
+
+/// One try against one backend. Durations without a note count from the pick.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptRecord<'a> {
+    /// The place of the backend in its list.
+    pub(crate) id: usize,
+    /// The backend's URL, with a slash at the end.
+    pub(crate) url: &'a str,
+    /// The address that was connected to.
+    pub(crate) peer: Option<SocketAddr>,
+    /// From the arrival of the head to the pick.
+    pub(crate) began: Duration,
+    /// How long it waited for a free connection (`maxSockets`).
+    pub(crate) waited: Duration,
+    /// How long the resolver took.
+    pub(crate) resolved: Option<Duration>,
+    /// How long the TCP connect took.
+    pub(crate) connected: Option<Duration>,
+    /// How long the TLS handshake took.
+    pub(crate) handshaken: Option<Duration>,
+    /// Whether the connection had served a request before.
+    pub(crate) is_reused: bool,
+    /// Until the response head was there.
+    pub(crate) headed: Option<Duration>,
+    /// Until the attempt was over: it failed, or the response was complete.
+    pub(crate) took: Duration,
+    /// The status of the backend.
+    pub(crate) status: Option<u16>,
+    /// Why it failed: a word of `error::End`; `None` for the one that answered, unless it broke off
+    /// later, which `Record::end` tells.
+    pub(crate) failure: Option<&'static str>,
+}
+
+impl Record<'_> {
+    /// The identifier of the frontend, `-` where there is none.
+    pub(crate) fn vhost(&self) -> &str {
+        self.route.map_or("-", |route| route.vhost)
+    }
+
+    /// Status for a log line: nginx's 499 stands for a client that left before it was sent one.
+    pub(crate) fn logged_status(&self) -> u16 {
+        match (self.status, self.end) {
+            (0, "client_gone") => 499,
+            (status, _) => status,
+        }
+    }
+
+    /// From the choice of the last backend to the end; zero where none was chosen.
+    pub(crate) fn backend_time(&self) -> Duration {
+        let last = self.attempts.last();
+        last.map_or(Duration::ZERO, |last| self.total.saturating_sub(last.began))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Records for the tests of the sinks.
+
+    use super::*;
+
+    /// A plain request that a backend answered.
+    pub(crate) fn record<'a>() -> Record<'a> {
+        Record {
+            peer: ([127, 0, 0, 1], 40_000).into(),
+            local: ([127, 0, 0, 1], 80).into(),
+            client: [127, 0, 0, 1].into(),
+            connection: 1,
+            connection_requests: 1,
+            arrived: std::time::UNIX_EPOCH + Duration::from_secs(1_795_323_683),
+            total: Duration::from_millis(12),
+            request: Some(RequestLine {
+                method: "GET",
+                target: b"/x?y=1",
+                version: "1.1",
+            }),
+            host: Some("a.test"),
+            referer: b"http://ref/",
+            user_agent: b"UA/1",
+            route: Some(route("id-a.test")),
+            lookup: Some(Lookup {
+                began: Duration::ZERO,
+                took: Duration::from_micros(300),
+            }),
+            attempts: &[ANSWERED],
+            status: 200,
+            responded: Some(Duration::from_millis(11)),
+            bytes_sent: 101,
+            bytes_received: 80,
+            end: "ok",
+        }
+    }
+
+    /// The route to a frontend with this identifier.
+    pub(crate) fn route(vhost: &str) -> RouteRecord<'_> {
+        RouteRecord {
+            key: "a.test",
+            vhost,
+            source: "redis",
+            age: Duration::ZERO,
+            read: Duration::from_micros(300),
+        }
+    }
+
+    /// An attempt that began 6 ms before the end of [`record`] and was answered.
+    pub(crate) const ANSWERED: AttemptRecord<'_> = AttemptRecord {
+        id: 0,
+        url: "http://127.0.0.1:8080/",
+        peer: None,
+        began: Duration::from_millis(6),
+        waited: Duration::ZERO,
+        resolved: None,
+        connected: Some(Duration::from_micros(100)),
+        handshaken: None,
+        is_reused: false,
+        headed: Some(Duration::from_millis(5)),
+        took: Duration::from_millis(6),
+        status: Some(200),
+        failure: None,
+    };
+}
