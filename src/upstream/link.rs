@@ -142,7 +142,9 @@ impl<B: RequestBody> Upstream<B> {
     /// Gives the connection back: kept for others if it can be reused, else closed.
     pub(crate) fn release(self) {
         let Self { mut link, claim } = self;
-        if link.settle() {
+        // Mostly hyper has come to rest while it handed out the end of the body. A close that came
+        // with it is noticed by the next who acquires the connection, or by the sweep.
+        if link.is_reusable() || link.settle() {
             claim.keep(link, Instant::now());
         }
     }
