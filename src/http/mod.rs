@@ -28,8 +28,8 @@ const HEAD_BYTES: usize = 80 * 1024;
 
 /// Serves one connection until it is over. Holds the drain until then.
 pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: DrainWatch) {
-    let is_trusted = proxy.is_trusted(downstream.peer.ip());
-    let link = Downlink::new(downstream, is_trusted, drain);
+    let forwarding = proxy.forwarding(&downstream);
+    let link = Downlink::new(downstream, forwarding, drain);
     let _last_act = LastAct(&link);
     let server = &proxy.config().server;
     let limits = Rc::new(ClientLimits::new(&server.timeouts, server.drain_idle));

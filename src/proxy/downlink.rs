@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::exchange::Exchange;
+use super::headers::Forwarding;
 use super::switch::Switch;
 use crate::drain::DrainWatch;
 use crate::error::End;
@@ -46,12 +47,10 @@ enum Complete {
 pub(crate) struct Downlink {
     /// The peer of the socket.
     pub(crate) peer: SocketAddr,
-    /// The address it connected to.
-    pub(crate) local: SocketAddr,
     /// Which connection of this worker it is.
     pub(crate) number: u64,
-    /// Whether the peer's forwarded headers are believed.
-    pub(crate) is_trusted: bool,
+    /// What backends are told about its client.
+    pub(crate) forwarding: Forwarding,
     /// What a tunnel on this connection carried.
     pub(crate) traffic: TunnelTraffic,
     drain: DrainWatch,
@@ -74,15 +73,14 @@ pub(crate) struct Downlink {
 
 impl Downlink {
     /// The shared state of an accepted connection.
-    pub(crate) fn new(downstream: Downstream, is_trusted: bool, drain: DrainWatch) -> Rc<Self> {
+    pub(crate) fn new(from: Downstream, forwarding: Forwarding, drain: DrainWatch) -> Rc<Self> {
         Rc::new(Self {
-            peer: downstream.peer,
-            local: downstream.local,
-            number: downstream.number,
-            is_trusted,
+            peer: from.peer,
+            number: from.number,
+            forwarding,
             traffic: TunnelTraffic::default(),
             drain,
-            stream: RefCell::new(Some(downstream.stream)),
+            stream: RefCell::new(Some(from.stream)),
             interim: RefCell::default(),
             complete: RefCell::default(),
             switch: RefCell::default(),

@@ -43,6 +43,7 @@ use self::retry::RetryBudget;
 pub(crate) use self::switch::Switch;
 use crate::config::Config;
 use crate::error::End;
+use crate::listener::Downstream;
 use crate::relay::RequestBody;
 use crate::route::{Route, RouteError, Router};
 use crate::scoreboard::Slot;
@@ -93,11 +94,12 @@ impl Proxy {
         &self.config
     }
 
-    /// The state shared by all that happens on a connection of this peer.
-    pub(crate) fn is_trusted(&self, peer: std::net::IpAddr) -> bool {
-        let peer = peer.to_canonical();
+    /// What backends are told about the client of a connection.
+    pub(crate) fn forwarding(&self, downstream: &Downstream) -> Forwarding {
+        let peer = downstream.peer.ip().to_canonical();
         let trusted = &self.config.http.trusted_proxies;
-        trusted.iter().any(|net| net.contains(&peer))
+        let is_trusted = trusted.iter().any(|net| net.contains(&peer));
+        Forwarding::new(peer, is_trusted, HTTP, downstream.local.port())
     }
 
     /// The counters of this worker.
@@ -124,8 +126,9 @@ impl Proxy {
             link.complete_unrecorded();
             return Ok(reply::ping().map(ReplyBody::Full));
         }
-        let client = headers::effective_client(&head.headers, link.peer_ip(), link.is_trusted);
-        let wants_debug = link.is_trusted && head.headers.contains_key("x-debug");
+        let is_trusted = link.forwarding.is_trusted;
+        let client = headers::effective_client(&head.headers, link.peer_ip(), is_trusted);
+        let wants_debug = is_trusted && head.headers.contains_key("x-debug");
         let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
         let carried = match check(&head, is_ambiguous) {
             Ok(host) => {
@@ -157,13 +160,7 @@ impl Proxy {
         body: Incoming,
     ) -> Result<Answer, Refusal> {
         let route = self.route(exchange, &host).await?;
-        let forwarding = Forwarding {
-            peer: exchange.link().peer_ip(),
-            is_trusted: exchange.link().is_trusted,
-            scheme: HTTP,
-            port: exchange.link().local.port(),
-        };
-        let mut outgoing = Outgoing::new(head, body, &forwarding);
+        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding);
         if !self.config.server.http_keep_alive {
             outgoing.close_after();
         }
