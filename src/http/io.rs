@@ -197,7 +197,7 @@ impl hyper::rt::Write for ClientIo {
         let this = self.get_mut();
         this.on_write(slices.first().map_or(&[], |slice| slice));
         this.poll_write_with(cx, |stream, cx| {
-            tokio::io::AsyncWrite::poll_write_vectored(stream, cx, slices)
+            crate::sys::poll_write_slices(stream, cx, slices)
         })
     }
 
