@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::lookup::{Key, SUFFIX_LABELS, keys};
 use super::marks::Marks;
 use super::{Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
+use crate::balance::BackendSet;
 use crate::telemetry::{self, Event};
 use crate::vhost::{Frontend, Host};
 
@@ -150,7 +151,10 @@ impl LocalMarks {
         let mut marks = self.0.borrow_mut();
         Ok(Route {
             frontend: Rc::clone(frontend),
-            dead: marks.dead(host, frontend, None, Instant::now()),
+            dead: match marks.is_empty() {
+                true => BackendSet::default(),
+                false => marks.dead(host, frontend, None, Instant::now()),
+            },
             source,
             age: Duration::ZERO,
             read: Duration::ZERO,
