@@ -4,6 +4,7 @@
 //! it, and the forwarded fields say what we know, or what a trusted proxy before us said. A client
 //! can neither make us drop a field that others rely on nor pass off an address as its own.
 
+mod framing;
 mod target;
 
 use std::fmt::Write as _;
@@ -17,6 +18,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
+pub(crate) use framing::{is_only_chunked, settle_length};
 pub(crate) use target::{host_of, origin_form, written_target};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
