@@ -106,6 +106,18 @@ fn ambiguous_framing_is_refused() {
 }
 
 #[test]
+fn the_preface_of_http_2_is_a_bad_request_and_no_client_that_left() {
+    let (_redis, backend, mut hipache) = scene(&json!({}));
+    let mut client = hipache.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_ne!(client.end(SOON), Ended::Silent);
+    let line = hipache.log().next();
+    let logged = (line.request.as_str(), line.status, line.bytes);
+    assert_eq!(logged, ("-", 400, 0));
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
 fn a_refused_head_ends_the_connection_with_its_answer() {
     let (_redis, backend, mut hipache) = scene(&json!({}));
     let cases = [
