@@ -94,6 +94,10 @@ fn record_refused(
         (Some(431), _) => proxy.record_refused(link, 431, End::HeadTooLarge),
         (Some(status), _) => proxy.record_refused(link, status, End::BadRequest),
         (None, Some(End::HeadTimeout)) => proxy.record_refused(link, 408, End::HeadTimeout),
+        // hyper says nothing to one that begins with the preface of HTTP/2 (RFC 9113 §3.4).
+        (None, _) if error.is_some_and(hyper::Error::is_parse) => {
+            proxy.record_refused(link, 400, End::BadRequest);
+        }
         (None, _) if phase == Phase::Head && error.is_some() => {
             proxy.record_refused(link, 0, End::ClientGone);
         }

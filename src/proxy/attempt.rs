@@ -10,14 +10,14 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http::{Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::exchange::Exchange;
 use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect};
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Next, Reached, judge};
 use super::tries::{Target, Tries};
-use super::{ClientWatch, Downlink, Proxy, Refusal};
+use super::{ClientWatch, Downlink, Proxy, Refusal, headers};
 use crate::error::End;
 use crate::relay::{RequestBody, Upload};
 use crate::route::Route;
@@ -185,6 +185,13 @@ impl Proxy {
         let response = poll_fn(|cx| wait.poll_head(cx, &mut upstream, sending.as_mut())).await?;
         if let Some(upload) = &outgoing.upload {
             upload.give_up_replay();
+        }
+        if !response.body().is_end_stream() && !headers::is_only_chunked(response.headers()) {
+            let cause = "transfer coding that was not asked for, expected chunked".into();
+            return Err((
+                Failure::new(End::HttpProtocolError, Reached::Answered),
+                cause,
+            ));
         }
         let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if is_switch && !outgoing.is_upgrade {

@@ -1,7 +1,7 @@
 //! What can be said of a request's head before a route is asked for. Pure.
 
 use http::request::Parts;
-use http::{Method, Version, header};
+use http::{Method, StatusCode, Version, header};
 
 use super::reply::{self, Answer};
 use super::{Refusal, headers};
@@ -19,6 +19,12 @@ pub(super) fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
     };
     if is_ambiguous {
         return Err(bad("both content-length and transfer-encoding"));
+    }
+    if !headers::is_only_chunked(&head.headers) {
+        // RFC 9112 §6.1: so a transfer coding is answered that is not understood.
+        let mut refusal = bad("unknown transfer coding");
+        refusal.answer.status = StatusCode::NOT_IMPLEMENTED;
+        return Err(refusal);
     }
     if head.method == Method::CONNECT {
         return Err(bad("this is not a forward proxy"));

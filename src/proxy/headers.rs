@@ -5,6 +5,7 @@
 //! can neither make us drop a field that others rely on nor pass off an address as its own.
 
 mod forwarding;
+mod framing;
 mod target;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 pub(crate) use forwarding::Forwarding;
 use forwarding::{FIELDS, X_REAL_IP};
+pub(crate) use framing::{is_only_chunked, settle_length};
 pub(crate) use target::{host_of, origin_form, written_target};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

@@ -130,21 +130,22 @@ impl Proxy {
         let client = headers::effective_client(&head.headers, link.peer_ip(), is_trusted);
         let wants_debug = is_trusted && head.headers.contains_key("x-debug");
         let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
-        let carried = match check(&head, is_ambiguous) {
+        let checked = check(&head, is_ambiguous);
+        // Where a head is wrong, what follows it is not to be relied on either.
+        let is_refused = checked.is_err();
+        let carried = match checked {
             Ok(host) => {
                 exchange.host = Some(host.clone());
                 self.carry(&mut exchange, host, head, body).await
             }
-            Err(refusal) => {
-                link.close_after_response();
-                Err(refusal)
-            }
+            Err(refusal) => Err(refusal),
         };
         let mut response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
             Err(refusal) => self.refuse(exchange, &refusal, wants_debug),
         };
-        if link.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let is_last = is_refused || link.is_draining();
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, CLOSE);
             link.close_after_response();
         }
@@ -196,6 +197,7 @@ impl Proxy {
         // RFC 9110 §15.5.22: a 426 names the protocol that is wanted.
         let keeps_upgrade = is_upgrade || head.status == StatusCode::UPGRADE_REQUIRED;
         headers::prepare_response(&mut head.headers, keeps_upgrade);
+        headers::settle_length(&mut head.headers);
         // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).
         head.version = Version::HTTP_11;
         exchange.status = head.status.as_u16();

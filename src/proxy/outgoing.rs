@@ -78,6 +78,10 @@ impl Outgoing {
     /// Sends on what 1xx responses have come.
     pub(super) fn pass_interim(&self, cx: &mut Context<'_>, link: &Downlink) {
         if let Some(interim) = &self.interim {
+            // What a slow client has not taken yet is bounded here; what comes meanwhile, there.
+            if link.poll_interim(cx).is_pending() {
+                return;
+            }
             let heads = interim.take();
             if !heads.is_empty() {
                 link.send_interim(cx, &heads);

@@ -61,6 +61,7 @@ pub(crate) struct Starter {
     config: Value,
     arguments: Option<Vec<String>>,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
 }
 
 impl Starter {
@@ -79,6 +80,12 @@ impl Starter {
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Limits the descriptors of each of its processes.
+    pub(crate) fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
         self
     }
 
@@ -123,7 +130,15 @@ impl Starter {
             .arguments
             .unwrap_or_else(|| vec!["--config".to_owned(), file]);
         let stdout = std::fs::File::create(self.directory.join("stdout")).unwrap();
-        let mut child = Command::new(binary())
+        let mut command = match self.descriptors {
+            None => Command::new(binary()),
+            Some(limit) => {
+                let mut limited = Command::new("prlimit");
+                limited.args([&format!("--nofile={limit}:{limit}"), binary()]);
+                limited
+            }
+        };
+        let mut child = command
             .args(&arguments)
             .current_dir(self.directory.path())
             .env_remove("SETTINGS_FLAVOR")
@@ -173,6 +188,7 @@ impl Hipache {
             config,
             arguments: None,
             env: Vec::new(),
+            descriptors: None,
         }
     }
 
