@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::config::{defaults, merge};
+use super::etc::PrivateEtc;
 use super::{Client, Directory, Line, Log, Redis, Response, SOON, eventually, process};
 
 /// The binary under test.
@@ -61,6 +62,7 @@ pub(crate) struct Starter {
     config: Value,
     arguments: Option<Vec<String>>,
     env: Vec<(String, String)>,
+    etc: Option<PrivateEtc>,
 }
 
 impl Starter {
@@ -85,6 +87,12 @@ impl Starter {
     /// Starts without a configuration file, with these arguments.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = Some(arguments.iter().map(ToString::to_string).collect());
+        self
+    }
+
+    /// Runs it with an `/etc` of its own.
+    pub(crate) fn etc(mut self, etc: PrivateEtc) -> Self {
+        self.etc = Some(etc);
         self
     }
 
@@ -123,7 +131,9 @@ impl Starter {
             .arguments
             .unwrap_or_else(|| vec!["--config".to_owned(), file]);
         let stdout = std::fs::File::create(self.directory.join("stdout")).unwrap();
-        let mut child = Command::new(binary())
+        let command = self.etc.as_ref().map(PrivateEtc::command);
+        let mut child = command
+            .unwrap_or_else(|| Command::new(binary()))
             .args(&arguments)
             .current_dir(self.directory.path())
             .env_remove("SETTINGS_FLAVOR")
@@ -144,6 +154,7 @@ impl Starter {
         let addresses = Vec::new();
         Hipache {
             directory: self.directory,
+            _etc: self.etc,
             child,
             ended: None,
             stderr,
@@ -156,6 +167,7 @@ impl Starter {
 /// A running proxy, ended on drop.
 pub(crate) struct Hipache {
     directory: Directory,
+    _etc: Option<PrivateEtc>,
     child: Child,
     ended: Option<ExitStatus>,
     stderr: Arc<Mutex<Vec<String>>>,
@@ -173,6 +185,7 @@ impl Hipache {
             config,
             arguments: None,
             env: Vec::new(),
+            etc: None,
         }
     }
 
