@@ -70,7 +70,6 @@ impl Relay {
         exchange: Box<Exchange>,
         idle_limit: Option<Duration>,
     ) -> Box<Self> {
-        let headed = exchange.attempts.last().and_then(|attempt| attempt.headed);
         Box::new(Self {
             incoming,
             source: Some(Source {
@@ -80,7 +79,7 @@ impl Relay {
             }),
             idle_limit,
             deadline: Deadline::default(),
-            moved_at: headed.unwrap_or_else(Instant::now),
+            moved_at: Instant::now(),
             moved_bytes: 0,
             broken: None,
             watch: ClientWatch::default(),
@@ -104,11 +103,10 @@ impl Relay {
             Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
+                self.moved_at = Instant::now();
                 // hyper asks for nothing more after trailers, nor where the length is reached.
                 if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.end(End::Ok);
-                } else {
-                    self.moved_at = Instant::now();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -159,11 +159,6 @@ impl Marks {
         }
     }
 
-    /// Whether nothing is marked: then a store without sets has no dead backends.
-    pub(super) fn is_empty(&self) -> bool {
-        self.hosts.is_empty()
-    }
-
     /// The dead backends of a frontend. `set` is what was read with it; `None` where the store has
     /// no sets and our own marks are all there is.
     pub(super) fn dead(

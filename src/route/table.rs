@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use super::lookup::{Key, SUFFIX_LABELS, keys};
 use super::marks::Marks;
 use super::{Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
-use crate::balance::BackendSet;
 use crate::telemetry::{self, Event};
 use crate::vhost::{Frontend, Host};
 
@@ -151,10 +150,7 @@ impl LocalMarks {
         let mut marks = self.0.borrow_mut();
         Ok(Route {
             frontend: Rc::clone(frontend),
-            dead: match marks.is_empty() {
-                true => BackendSet::default(),
-                false => marks.dead(host, frontend, None, Instant::now()),
-            },
+            dead: marks.dead(host, frontend, None, Instant::now()),
             source,
             age: Duration::ZERO,
             read: Duration::ZERO,
