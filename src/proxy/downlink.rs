@@ -244,6 +244,11 @@ impl Downlink {
         self.is_closing.set(true);
     }
 
+    /// Whether the response to come is the last.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
+
     /// Whether the connection ends by our wish and not by the client's.
     pub(crate) fn must_linger(&self) -> bool {
         !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())

@@ -17,6 +17,7 @@ mod backends;
 mod bodies;
 mod cli;
 mod dead_marks;
+mod early_answers;
 mod forwarding;
 mod harness;
 mod http;
