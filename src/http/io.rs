@@ -112,12 +112,10 @@ impl ClientIo {
 
     fn on_write(&mut self, bytes: &[u8]) {
         // Nothing is written between two requests but hyper's own answer to a head it refuses.
-        if self.link.phase().0 != Phase::Busy {
-            let status = bytes.get(9..12).and_then(|s| std::str::from_utf8(s).ok());
-            let status = status.and_then(|status| status.parse().ok());
-            if bytes.starts_with(b"HTTP/1.") {
-                *self.refusal.borrow_mut() = status;
-            }
+        if self.link.phase().0 != Phase::Busy
+            && let Some(status) = status_of(bytes)
+        {
+            *self.refusal.borrow_mut() = Some(status);
         }
     }
 
@@ -215,5 +213,34 @@ impl hyper::rt::Write for ClientIo {
     /// Leaves the socket open: it may go on as a tunnel, and `close` shuts it down with care.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The status of a response whose head begins here.
+fn status_of(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes
+        .strip_prefix(b"HTTP/1.")?
+        .get(1..5)?
+        .strip_prefix(b" ")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_hypers_own_answers_is_seen() {
+        let cases: [(&[u8], Option<u16>); 6] = [
+            (b"HTTP/1.1 400 Bad Request\r\n", Some(400)),
+            (b"HTTP/1.0 431 ", Some(431)),
+            (b"HTTP/1.1 431", Some(431)),
+            (b"HTTP/1.1 4", None),
+            (b"0\r\n\r\n", None),
+            (b"", None),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(status_of(bytes), expected, "{bytes:?}");
+        }
     }
 }

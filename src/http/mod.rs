@@ -65,7 +65,8 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
         }
         _ => {
             drop(connection);
-            let is_broken = result.is_err() && status.is_none();
+            let is_answered = status.is_some() || link.timed_out() == Some(End::HeadTimeout);
+            let is_broken = result.is_err() && !is_answered;
             close::close(&link, is_broken).await;
         }
     }

@@ -33,6 +33,14 @@ pub(super) struct Answer {
     pub(super) upload: Option<Rc<Upload>>,
 }
 
+impl Answer {
+    /// Whether the rest of the request may still be read: not where it was refused, nor behind a
+    /// response that is complete.
+    pub(super) fn reads_on(&self) -> bool {
+        self.response.status().as_u16() < 400 && !self.response.body().is_end_stream()
+    }
+}
+
 impl Proxy {
     /// Attempts the request until a backend answers or nothing is left to try.
     pub(super) async fn attempt_until_answered(
@@ -193,17 +201,16 @@ impl Proxy {
                 cause,
             ));
         }
-        let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if is_switch && !outgoing.is_upgrade {
-            let cause = "status 101 without a request to upgrade".into();
-            return Err((
-                Failure::new(End::HttpProtocolError, Reached::Answered),
-                cause,
-            ));
-        }
-        if is_switch {
-            // The driver lets go of the connection at the 101; nothing more is waited for.
-            let _ = poll_fn(|cx| upstream.poll_drive(cx)).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // RFC 9110 §7.8: only on request, and only once the request was received whole.
+            if !outgoing.is_upgrade || !outgoing.is_read_whole() {
+                let cause = "status 101 without a whole request to upgrade".into();
+                return Err((
+                    Failure::new(End::HttpProtocolError, Reached::Answered),
+                    cause,
+                ));
+            }
+            poll_fn(|cx| wait.poll_let_go(cx, &mut upstream)).await;
         }
         Ok(Answer {
             response,

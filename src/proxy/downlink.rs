@@ -4,16 +4,17 @@
 //! written, when, and in which phase the connection is. An exchange whose response is complete
 //! waits here until its last byte was handed to the kernel: only then is it finished.
 
+mod interim;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWrite;
+use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use super::exchange::Exchange;
@@ -241,6 +242,11 @@ impl Downlink {
         self.is_closing.set(true);
     }
 
+    /// Whether the response to come is the last.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
+
     /// Whether the connection ends by our wish and not by the client's.
     pub(crate) fn must_linger(&self) -> bool {
         !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())
@@ -264,35 +270,5 @@ impl Downlink {
     /// The tunnel to open, if the last response was a 101.
     pub(crate) fn take_switch(&self) -> Option<Switch> {
         self.switch.take()
-    }
-
-    /// Sends the head of a 1xx response. At the boundary of two responses hyper has nothing
-    /// buffered, so the bytes cannot land inside another message; what the socket does not take at
-    /// once goes before anything that hyper writes later.
-    pub(crate) fn send_interim(&self, cx: &mut Context<'_>, head: &[u8]) {
-        if self.complete.borrow().is_some() {
-            return;
-        }
-        self.interim.borrow_mut().extend_from_slice(head);
-        // An error is met again by hyper's next write, which has someone to tell.
-        let _ = self.poll_interim(cx);
-    }
-
-    /// Writes what is left of 1xx responses.
-    pub(crate) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut interim = self.interim.borrow_mut();
-        while !interim.is_empty() {
-            let polled = self.with_stream(|stream| stream.poll_write(cx, &interim));
-            match polled {
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.on_written(count);
-                    interim.advance(count);
-                }
-                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }

@@ -213,14 +213,6 @@ impl Exchange {
         );
     }
 
-    /// nginx's 499 stands for a client that left before it was sent a status.
-    fn logged_status(&self) -> u16 {
-        match (self.status, self.end) {
-            (0, End::ClientGone) => 499,
-            (status, _) => status,
-        }
-    }
-
     fn record(&mut self, end: End) {
         if std::mem::replace(&mut self.is_finished, true) {
             return;
@@ -244,7 +236,7 @@ impl Exchange {
                 target: target.as_bytes(),
                 version: line.version(),
             }),
-            status: self.logged_status(),
+            status: logged_status(self.status, end),
             bytes_sent,
             referer: bytes_of(self.referer.as_ref()),
             user_agent: bytes_of(self.user_agent.as_ref()),
@@ -279,6 +271,34 @@ impl Line {
     }
 }
 
+/// nginx's 499 stands for a client that left before it was sent a status.
+fn logged_status(sent: u16, end: End) -> u16 {
+    match (sent, end) {
+        (0, End::ClientGone) => 499,
+        (sent, _) => sent,
+    }
+}
+
 fn bytes_of(value: Option<&HeaderValue>) -> &[u8] {
     value.map_or(b"", HeaderValue::as_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_was_sent_is_logged_however_it_ended() {
+        let cases = [
+            (200, End::Ok, 200),
+            (200, End::ClientGone, 200),
+            (200, End::ConnectionTerminated, 200),
+            (0, End::ClientGone, 499),
+            (0, End::Shutdown, 0),
+            (408, End::HeadTimeout, 408),
+        ];
+        for (sent, end, logged) in cases {
+            assert_eq!(logged_status(sent, end), logged, "{sent} {end:?}");
+        }
+    }
 }

@@ -235,7 +235,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Whether a list field has this member, in any of its lines and in any case.
-fn lists(headers: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
+pub(super) fn lists(headers: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
     let mut members = headers.get_all(name).iter().flat_map(tokens);
     members.any(|token| token.eq_ignore_ascii_case(member))
 }

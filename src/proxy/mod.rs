@@ -11,6 +11,7 @@ mod exchange;
 mod head_wait;
 pub(crate) mod headers;
 mod outgoing;
+mod persistence;
 mod refusal;
 pub(crate) mod reply;
 mod response;
@@ -24,17 +25,18 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
 
 use self::attempt::Answer;
-use self::check::{check, is_kept_by_client, is_ping};
+use self::check::{check, is_ping};
 use self::client_watch::ClientWatch;
 pub(crate) use self::downlink::{Downlink, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
 use self::outgoing::Outgoing;
+use self::persistence::{announce_close, is_kept_by_client};
 use self::refusal::Refusal;
 use self::reply::{DebugFacts, Pages};
 use self::response::Relay;
@@ -53,9 +55,6 @@ use crate::vhost::Host;
 
 /// The scheme of plain listeners, in forwarded headers.
 const HTTP: &str = "http";
-
-/// The connection ends with this response.
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Everything that exchanges of one worker share.
 pub(crate) struct Proxy {
@@ -124,32 +123,28 @@ impl Proxy {
         let is_ambiguous = link.begin(now, is_kept_by_client(&head));
         if is_ping(&head) {
             link.complete_unrecorded();
-            return Ok(reply::ping().map(ReplyBody::Full));
+            return Ok(announce_close(&link, reply::ping().map(ReplyBody::Full)));
         }
         let is_trusted = link.forwarding.is_trusted;
         let client = headers::effective_client(&head.headers, link.peer_ip(), is_trusted);
         let wants_debug = is_trusted && head.headers.contains_key("x-debug");
         let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
-        let checked = check(&head, is_ambiguous);
-        // Where a head is wrong, what follows it is not to be relied on either.
-        let is_refused = checked.is_err();
-        let carried = match checked {
+        let carried = match check(&head, is_ambiguous) {
             Ok(host) => {
                 exchange.host = Some(host.clone());
                 self.carry(&mut exchange, host, head, body).await
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                // Where a head is wrong, what follows it is not to be relied on either.
+                link.close_after_response();
+                Err(refusal)
+            }
         };
-        let mut response = match carried {
+        let response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
             Err(refusal) => self.refuse(exchange, &refusal, wants_debug),
         };
-        let is_last = is_refused || link.is_draining();
-        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(header::CONNECTION, CLOSE);
-            link.close_after_response();
-        }
-        Ok(response)
+        Ok(announce_close(&link, response))
     }
 
     /// Routes the request and attempts it until a backend answers.
@@ -160,13 +155,23 @@ impl Proxy {
         head: Parts,
         body: Incoming,
     ) -> Result<Answer, Refusal> {
-        let route = self.route(exchange, &host).await?;
         let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding);
         if !self.config.server.http_keep_alive {
             outgoing.close_after();
         }
-        self.attempt_until_answered(exchange, &host, &route, &mut outgoing)
-            .await
+        let answered = match self.route(exchange, &host).await {
+            Ok(route) => {
+                self.attempt_until_answered(exchange, &host, &route, &mut outgoing)
+                    .await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        // While a backend's response goes on the body may, too: nothing is closed for that.
+        let reads_on = answered.as_ref().is_ok_and(Answer::reads_on);
+        if !reads_on && !outgoing.is_read_whole() {
+            exchange.link().close_after_response();
+        }
+        answered
     }
 
     async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
@@ -193,7 +198,6 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let (mut head, incoming) = answer.response.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        let is_early = answer.upload.as_ref().is_some_and(|u| !u.is_ended());
         // RFC 9110 §15.5.22: a 426 names the protocol that is wanted.
         let keeps_upgrade = is_upgrade || head.status == StatusCode::UPGRADE_REQUIRED;
         headers::prepare_response(&mut head.headers, keeps_upgrade);
@@ -207,12 +211,7 @@ impl Proxy {
         if is_upgrade {
             return self.switch(exchange, answer.upstream, head);
         }
-        if is_early && head.status.as_u16() >= 400 {
-            // A refusal of a body that still comes: the rest will not be read (RFC 9112 §9.3).
-            head.headers.insert(header::CONNECTION, CLOSE);
-            exchange.link().close_after_response();
-        }
-        if http_body::Body::is_end_stream(&incoming) {
+        if incoming.is_end_stream() {
             answer.upstream.release();
             let link = Rc::clone(exchange.link());
             link.complete(exchange, End::Ok);

@@ -66,6 +66,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether the client has sent all of its request.
+    pub(super) fn is_read_whole(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_ended())
+    }
+
     pub(super) fn repeatable(&self, tries_left: u32) -> Repeatable {
         Repeatable {
             is_idempotent: self.is_idempotent,

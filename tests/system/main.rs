@@ -18,6 +18,7 @@ mod bodies;
 mod cache;
 mod cli;
 mod dead_marks;
+mod early_answers;
 mod forwarding;
 mod harness;
 mod http;
