@@ -10,11 +10,12 @@
 
 use std::io::{self, IoSlice};
 use std::num::NonZeroUsize;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
+use nix::libc::ioctl;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -143,6 +144,16 @@ pub(crate) fn poll_write_slices(
         joined.extend_from_slice(slice);
     }
     io.poll_write(cx, &joined)
+}
+
+/// Bytes in the send queue of a TCP socket that its peer has not acknowledged: `SIOCOUTQ` of tcp(7),
+/// which is `TIOCOUTQ` by another name.
+pub(crate) fn unsent_bytes(socket: &impl AsRawFd) -> io::Result<u32> {
+    let mut bytes: nix::libc::c_int = 0;
+    // SAFETY: the descriptor is open while its owner is borrowed, and the kernel writes one `int`.
+    let result = unsafe { ioctl(socket.as_raw_fd(), nix::libc::TIOCOUTQ, &raw mut bytes) };
+    nix::errno::Errno::result(result)?;
+    Ok(bytes.unsigned_abs())
 }
 
 /// Puts a descriptor on the poller of the current Tokio runtime. The caller does not exchange it

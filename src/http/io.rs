@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::scan::HeadScan;
+use super::stall::Stall;
 use crate::config::Timeouts;
 use crate::error::End;
 use crate::proxy::{Downlink, Phase};
@@ -22,8 +23,7 @@ pub(super) struct ClientIo {
     link: Rc<Downlink>,
     limits: Rc<ClientLimits>,
     silence: Deadline,
-    stall: Deadline,
-    stalled_since: Option<Instant>,
+    stall: Stall,
     scan: HeadScan,
     refusal: Rc<RefCell<Option<u16>>>,
 }
@@ -56,8 +56,7 @@ impl ClientIo {
             link,
             limits,
             silence: Deadline::default(),
-            stall: Deadline::default(),
-            stalled_since: None,
+            stall: Stall::default(),
             scan: HeadScan::default(),
             refusal: Rc::default(),
         }
@@ -81,6 +80,9 @@ impl ClientIo {
             Phase::Busy => return Poll::Pending,
         };
         ready!(self.silence.poll(cx, after(began, limit)));
+        if end.is_none() {
+            self.link.on_idle_over();
+        }
         if let Some(end) = end {
             self.link.on_timeout(end);
             // hyper has not answered anything here; RFC 9110 §15.5.9.
@@ -94,8 +96,7 @@ impl ClientIo {
 
     /// Ready when the client took nothing for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let since = *self.stalled_since.get_or_insert_with(Instant::now);
-        ready!(self.stall.poll(cx, after(since, self.limits.body)));
+        ready!(self.stall.poll(cx, &self.link, self.limits.body));
         self.link.on_timeout(End::ClientTimeout);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
@@ -132,7 +133,7 @@ impl ClientIo {
         };
         match written {
             Poll::Ready(result) => {
-                self.stalled_since = None;
+                self.stall.end();
                 if let Ok(count) = result {
                     link.on_written(count);
                 }

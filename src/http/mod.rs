@@ -6,6 +6,7 @@
 mod close;
 mod io;
 mod scan;
+mod stall;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -125,6 +126,6 @@ async fn carry_tunnel(proxy: &Proxy, link: &Downlink, switch: Switch, ahead: Byt
     .await;
     switch.exchange.finish(Switch::end_of(end));
     if end == TunnelEnd::Closed {
-        close::linger(client).await;
+        close::linger(client, close::SILENCE).await;
     }
 }

@@ -24,6 +24,7 @@ use crate::drain::DrainWatch;
 use crate::error::End;
 use crate::listener::Downstream;
 use crate::relay::TunnelTraffic;
+use crate::sys;
 
 /// Where a connection stands between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub(crate) struct Downlink {
     has_client_closed: Cell<bool>,
     timed_out: Cell<Option<End>>,
     is_kept: Cell<bool>,
+    is_idle_over: Cell<bool>,
 }
 
 impl Downlink {
@@ -96,6 +98,7 @@ impl Downlink {
             has_client_closed: Cell::new(false),
             timed_out: Cell::new(None),
             is_kept: Cell::new(true),
+            is_idle_over: Cell::new(false),
         })
     }
 
@@ -250,6 +253,24 @@ impl Downlink {
     /// Whether the connection ends by our wish and not by the client's.
     pub(crate) fn must_linger(&self) -> bool {
         !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())
+    }
+
+    /// Bytes in the send buffer that the client has not acknowledged; `None` when there is no socket.
+    pub(crate) fn unsent(&self) -> Option<u32> {
+        let stream = self.stream.borrow();
+        stream
+            .as_ref()
+            .and_then(|stream| sys::unsent_bytes(stream).ok())
+    }
+
+    /// No further request came in time.
+    pub(crate) fn on_idle_over(&self) {
+        self.is_idle_over.set(true);
+    }
+
+    /// Whether the connection ends for want of a further request.
+    pub(crate) fn is_idle_over(&self) -> bool {
+        self.is_idle_over.get()
     }
 
     /// The client was silent for too long, or reads nothing.

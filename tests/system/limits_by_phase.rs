@@ -1,10 +1,12 @@
 //! Each phase has a time limit of its own, `tcpTimeout` where it has none, and 0 is no limit.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Backend, Client, Ended, Flow, Hipache, Line, Redis, SOON, response};
+use crate::harness::{Backend, Client, Ended, Flow, Hipache, Line, Redis, Reply, SOON, response};
 
 /// A backend that does what its target says.
 fn backend() -> Backend {
@@ -123,6 +125,35 @@ fn who_stops_reading_stalls_a_body_as_well() {
     let line = hipache.log().next();
     assert_eq!((line.target(), line.status), ("/deaf", 504));
     assert!((0.39..3.5).contains(&line.total), "{line:?}");
+}
+
+/// The kernel calls a large buffer writable only when much of it is free: seconds, for this client.
+#[test]
+fn a_client_that_reads_slowly_is_not_taken_for_one_that_stopped() {
+    let backend = Backend::answering(|_| Reply::Keep(response(200, "", &"x".repeat(12_000_000))));
+    let (_redis, mut hipache) = scene(&backend, &json!({ "idleBodyTimeout": 0.5 }));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&hipache.address().into()).unwrap();
+    let mut tcp = std::net::TcpStream::from(socket);
+    tcp.set_read_timeout(Some(SOON)).unwrap();
+    tcp.write_all(b"GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
+    let start = Instant::now();
+    let mut chunk = [0; 2048];
+    while start.elapsed() < Duration::from_secs(3) {
+        assert!(
+            tcp.read(&mut chunk).unwrap() > 0,
+            "cut after {:?}",
+            start.elapsed()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    hipache.log().expect_none();
+    drop(tcp);
+    let line = hipache.log().next();
+    assert_eq!((line.target(), line.status), ("/slow", 200));
+    assert!(line.bytes < 12_000_000 && line.total > 2.9, "{line:?}");
 }
 
 /// Pauses in every phase; all of it must succeed.
