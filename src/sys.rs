@@ -8,18 +8,20 @@
     reason = "the one module that may; each block says what makes it sound"
 )]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::num::NonZeroUsize;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
+use nix::libc::ioctl;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork};
+use smallvec::SmallVec;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// On which side of a fork the caller finds itself.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +121,39 @@ pub(crate) fn poll_read_into(
     // could have put another buffer in its place, which was ruled out above.
     unsafe { cursor.advance(count) };
     Poll::Ready(Ok(count))
+}
+
+/// Bytes that are copied together rather than handed to the kernel in pieces.
+const JOINED_BYTES: usize = 1024;
+
+/// Writes what hyper has, small pieces as one: for the kernel a plain send is cheaper than a list
+/// of pieces, by more than the copy of a small head and body costs.
+pub(crate) fn poll_write_slices(
+    io: Pin<&mut impl AsyncWrite>,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [slice] = slices {
+        return io.poll_write(cx, slice);
+    }
+    if slices.iter().map(|slice| slice.len()).sum::<usize>() > JOINED_BYTES {
+        return io.poll_write_vectored(cx, slices);
+    }
+    let mut joined = SmallVec::<[u8; JOINED_BYTES]>::new();
+    for slice in slices {
+        joined.extend_from_slice(slice);
+    }
+    io.poll_write(cx, &joined)
+}
+
+/// Bytes in the send queue of a TCP socket that its peer has not acknowledged: `SIOCOUTQ` of tcp(7),
+/// which is `TIOCOUTQ` by another name.
+pub(crate) fn unsent_bytes(socket: &impl AsRawFd) -> io::Result<u32> {
+    let mut bytes: nix::libc::c_int = 0;
+    // SAFETY: the descriptor is open while its owner is borrowed, and the kernel writes one `int`.
+    let result = unsafe { ioctl(socket.as_raw_fd(), nix::libc::TIOCOUTQ, &raw mut bytes) };
+    nix::errno::Errno::result(result)?;
+    Ok(bytes.unsigned_abs())
 }
 
 /// Puts a descriptor on the poller of the current Tokio runtime. The caller does not exchange it

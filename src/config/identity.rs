@@ -20,14 +20,12 @@ pub(super) fn resolve(
     findings: &mut Findings,
 ) -> Option<Identity> {
     let user = user.unwrap_or_else(|| Account::Name(DEFAULT_USERS[0].to_owned()));
-    if user == Account::Name(String::new()) {
-        findings.error(
-            "user",
-            "empty: started as root, a user to become is needed (`root` stays root)",
-        );
+    let group = group.filter(|group| *group != Account::Name(String::new()));
+    let Some((name, uid, own_group)) = find_user(&user, findings) else {
+        // All that is wrong is told at once.
+        let _ = group.and_then(|group| find_group(&group, findings));
         return None;
-    }
-    let (name, uid, own_group) = find_user(&user, findings)?;
+    };
     if uid.is_root() {
         findings.warning("user", "the workers keep all rights of root");
         if group.is_some() {
@@ -35,7 +33,6 @@ pub(super) fn resolve(
         }
         return None;
     }
-    let group = group.filter(|group| *group != Account::Name(String::new()));
     let gid = match group {
         Some(group) => find_group(&group, findings)?,
         None => default_group(&name, own_group, findings)?,
@@ -61,6 +58,13 @@ pub(super) fn default(findings: &mut Findings) -> Option<Identity> {
 /// Name, number and own group. A number needs no account.
 fn find_user(user: &Account, findings: &mut Findings) -> Option<(String, Uid, Option<Gid>)> {
     let found = match user {
+        Account::Name(name) if name.is_empty() => {
+            findings.error(
+                "user",
+                "empty: started as root, a user to become is needed (`root` stays root)",
+            );
+            return None;
+        }
         Account::Name(name) => User::from_name(name),
         Account::Id(id) => User::from_uid(Uid::from_raw(*id)),
     };
@@ -184,6 +188,12 @@ mod tests {
             ),
             (
                 name("nobody"),
+                name("no-such-group"),
+                "group: no group is named",
+                true,
+            ),
+            (
+                name("no-such-user"),
                 name("no-such-group"),
                 "group: no group is named",
                 true,

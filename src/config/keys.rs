@@ -88,26 +88,31 @@ impl Walk<'_> {
     }
 }
 
-/// What was probably meant: a key of the same section that looks alike, or the same key elsewhere.
+/// What was probably meant: a key of the same section that looks alike, the same key elsewhere, or
+/// a deprecated one that looks alike.
 fn suggest(key: &str, known: &[(&str, &Json)], root: &Json) -> Option<String> {
-    let lower = key.to_ascii_lowercase();
-    let alike = known
+    let elsewhere = || {
+        let mut paths = paths(root).into_iter();
+        paths.find(|path| path.rsplit('.').next() == Some(key))
+    };
+    let (old, new): (Vec<_>, Vec<_>) = known
         .iter()
-        .filter(|(_, schema)| schema.get("deprecated").is_none())
-        .map(|(name, _)| {
-            (
-                strsim::damerau_levenshtein(&lower, &name.to_ascii_lowercase()),
-                name,
-            )
-        })
+        .partition(|(_, schema)| schema.get("deprecated").is_some());
+    alike(key, &new)
+        .or_else(elsewhere)
+        .or_else(|| alike(key, &old))
+}
+
+/// The one of these keys that differs least, if that is little enough for a slip.
+fn alike(key: &str, among: &[(&str, &Json)]) -> Option<String> {
+    let lower = key.to_ascii_lowercase();
+    let distance = |name: &str| strsim::damerau_levenshtein(&lower, &name.to_ascii_lowercase());
+    among
+        .iter()
+        .map(|(name, _)| (distance(name), name))
         .min()
         .filter(|(distance, name)| *distance <= name.len() / 3)
-        .map(|(_, name)| (*name).to_owned());
-    alike.or_else(|| {
-        paths(root)
-            .into_iter()
-            .find(|path| path.rsplit('.').next() == Some(key))
-    })
+        .map(|(_, name)| (*name).to_owned())
 }
 
 /// The paths of all keys, outer ones first; `[]` stands for any index.

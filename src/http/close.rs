@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use crate::proxy::Downlink;
 
 /// Silence after which a lingering connection is closed.
-const SILENCE: Duration = Duration::from_secs(5);
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
+
+/// The same where no request is expected: one that crossed our close is all that may come.
+const IDLE_SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a connection lingers in all.
 const LINGER: Duration = Duration::from_secs(30);
@@ -28,17 +31,21 @@ pub(super) async fn close(link: &Downlink, is_broken: bool) {
         return;
     };
     if must_linger {
-        linger(stream).await;
+        let silence = match link.is_idle_over() {
+            true => IDLE_SILENCE,
+            false => SILENCE,
+        };
+        linger(stream, silence).await;
     }
 }
 
 /// Closes the sending side, and reads what still comes until the client closes or a limit is over.
-pub(super) async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger(mut stream: TcpStream, silence: Duration) {
     let waste_all = async {
         // Already closed, after a tunnel, or broken: the reads will tell.
         let _ = stream.shutdown().await;
         let mut waste = vec![0; WASTE_BYTES];
-        while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut waste)).await {}
+        while let Ok(Ok(1..)) = timeout(silence, stream.read(&mut waste)).await {}
     };
     // Whether it took too long or came to its end: the connection is closed all the same.
     let _ = timeout(LINGER, waste_all).await;

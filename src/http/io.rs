@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::scan::HeadScan;
+use super::stall::Stall;
 use crate::config::Timeouts;
 use crate::error::End;
 use crate::proxy::{Downlink, Phase};
@@ -22,8 +23,7 @@ pub(super) struct ClientIo {
     link: Rc<Downlink>,
     limits: Rc<ClientLimits>,
     silence: Deadline,
-    stall: Deadline,
-    stalled_since: Option<Instant>,
+    stall: Stall,
     scan: HeadScan,
     refusal: Rc<RefCell<Option<u16>>>,
 }
@@ -56,8 +56,7 @@ impl ClientIo {
             link,
             limits,
             silence: Deadline::default(),
-            stall: Deadline::default(),
-            stalled_since: None,
+            stall: Stall::default(),
             scan: HeadScan::default(),
             refusal: Rc::default(),
         }
@@ -81,6 +80,9 @@ impl ClientIo {
             Phase::Busy => return Poll::Pending,
         };
         ready!(self.silence.poll(cx, after(began, limit)));
+        if end.is_none() {
+            self.link.on_idle_over();
+        }
         if let Some(end) = end {
             self.link.on_timeout(end);
             // hyper has not answered anything here; RFC 9110 §15.5.9.
@@ -94,8 +96,7 @@ impl ClientIo {
 
     /// Ready when the client took nothing for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let since = *self.stalled_since.get_or_insert_with(Instant::now);
-        ready!(self.stall.poll(cx, after(since, self.limits.body)));
+        ready!(self.stall.poll(cx, &self.link, self.limits.body));
         self.link.on_timeout(End::ClientTimeout);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
@@ -112,12 +113,10 @@ impl ClientIo {
 
     fn on_write(&mut self, bytes: &[u8]) {
         // Nothing is written between two requests but hyper's own answer to a head it refuses.
-        if self.link.phase().0 != Phase::Busy {
-            let status = bytes.get(9..12).and_then(|s| std::str::from_utf8(s).ok());
-            let status = status.and_then(|status| status.parse().ok());
-            if bytes.starts_with(b"HTTP/1.") {
-                *self.refusal.borrow_mut() = status;
-            }
+        if self.link.phase().0 != Phase::Busy
+            && let Some(status) = status_of(bytes)
+        {
+            *self.refusal.borrow_mut() = Some(status);
         }
     }
 
@@ -134,7 +133,7 @@ impl ClientIo {
         };
         match written {
             Poll::Ready(result) => {
-                self.stalled_since = None;
+                self.stall.end();
                 if let Ok(count) = result {
                     link.on_written(count);
                 }
@@ -197,7 +196,7 @@ impl hyper::rt::Write for ClientIo {
         let this = self.get_mut();
         this.on_write(slices.first().map_or(&[], |slice| slice));
         this.poll_write_with(cx, |stream, cx| {
-            tokio::io::AsyncWrite::poll_write_vectored(stream, cx, slices)
+            crate::sys::poll_write_slices(stream, cx, slices)
         })
     }
 
@@ -215,5 +214,34 @@ impl hyper::rt::Write for ClientIo {
     /// Leaves the socket open: it may go on as a tunnel, and `close` shuts it down with care.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The status of a response whose head begins here.
+fn status_of(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes
+        .strip_prefix(b"HTTP/1.")?
+        .get(1..5)?
+        .strip_prefix(b" ")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_hypers_own_answers_is_seen() {
+        let cases: [(&[u8], Option<u16>); 6] = [
+            (b"HTTP/1.1 400 Bad Request\r\n", Some(400)),
+            (b"HTTP/1.0 431 ", Some(431)),
+            (b"HTTP/1.1 431", Some(431)),
+            (b"HTTP/1.1 4", None),
+            (b"0\r\n\r\n", None),
+            (b"", None),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(status_of(bytes), expected, "{bytes:?}");
+        }
     }
 }

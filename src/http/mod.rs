@@ -6,6 +6,7 @@
 mod close;
 mod io;
 mod scan;
+mod stall;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -28,8 +29,8 @@ const HEAD_BYTES: usize = 80 * 1024;
 
 /// Serves one connection until it is over. Holds the drain until then.
 pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: DrainWatch) {
-    let is_trusted = proxy.is_trusted(downstream.peer.ip());
-    let link = Downlink::new(downstream, is_trusted, drain);
+    let forwarding = proxy.forwarding(&downstream);
+    let link = Downlink::new(downstream, forwarding, drain);
     let _last_act = LastAct(&link);
     let server = &proxy.config().server;
     let limits = Rc::new(ClientLimits::new(&server.timeouts, server.drain_idle));
@@ -65,7 +66,8 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
         }
         _ => {
             drop(connection);
-            let is_broken = result.is_err() && status.is_none();
+            let is_answered = status.is_some() || link.timed_out() == Some(End::HeadTimeout);
+            let is_broken = result.is_err() && !is_answered;
             close::close(&link, is_broken).await;
         }
     }
@@ -94,6 +96,10 @@ fn record_refused(
         (Some(431), _) => proxy.record_refused(link, 431, End::HeadTooLarge),
         (Some(status), _) => proxy.record_refused(link, status, End::BadRequest),
         (None, Some(End::HeadTimeout)) => proxy.record_refused(link, 408, End::HeadTimeout),
+        // hyper says nothing to one that begins with the preface of HTTP/2 (RFC 9113 §3.4).
+        (None, _) if error.is_some_and(hyper::Error::is_parse) => {
+            proxy.record_refused(link, 400, End::BadRequest);
+        }
         (None, _) if phase == Phase::Head && error.is_some() => {
             proxy.record_refused(link, 0, End::ClientGone);
         }
@@ -120,6 +126,6 @@ async fn carry_tunnel(proxy: &Proxy, link: &Downlink, switch: Switch, ahead: Byt
     .await;
     switch.exchange.finish(Switch::end_of(end));
     if end == TunnelEnd::Closed {
-        close::linger(client).await;
+        close::linger(client, close::SILENCE).await;
     }
 }

@@ -12,6 +12,7 @@ const NAME_BYTES: usize = b"transfer-encoding:".len();
 pub(super) struct HeadScan {
     line: [u8; NAME_BYTES],
     line_len: usize,
+    has_begun: bool,
     is_over: bool,
     has_content_length: bool,
     has_transfer_encoding: bool,
@@ -54,7 +55,10 @@ impl HeadScan {
     fn end_line(&mut self) {
         let line = &self.line[..self.line_len];
         if line.is_empty() || line == b"\r" {
-            self.is_over = true;
+            // RFC 9112 §2.2: empty lines before the request line are ignored, by hyper as well.
+            self.is_over = self.has_begun;
+        } else {
+            self.has_begun = true;
         }
         self.has_content_length |= begins_with(line, b"content-length:");
         self.has_transfer_encoding |= begins_with(line, b"transfer-encoding:");
@@ -73,7 +77,7 @@ mod tests {
 
     #[test]
     fn both_framings_are_seen_however_the_head_is_cut() {
-        let cases: [(&str, bool); 6] = [
+        let cases: [(&str, bool); 8] = [
             (
                 "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
                 true,
@@ -95,6 +99,14 @@ mod tests {
                 false,
             ),
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
+            (
+                "\r\n\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                true,
+            ),
+            (
+                "\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nTransfer-Encoding: chunked\r\n",
+                false,
+            ),
         ];
         for (head, expected) in cases {
             for cut in 0..head.len() {

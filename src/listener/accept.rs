@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
@@ -28,10 +30,17 @@ pub(crate) struct Downstream {
     pub(crate) number: u64,
 }
 
-/// When a shortage of descriptors or memory was last told; one for all queues of a worker.
-#[derive(Debug, Default)]
+/// Whether there is room for another connection, and when a lack of it was last told; one for all
+/// queues of a worker.
+///
+/// A request needs a second descriptor, to its backend: with all of them given to clients nobody
+/// would be served. So clients wait in the queue while half of them are taken. The kernel gives the
+/// lowest free number, so a number below the half says that there is room.
+#[derive(Debug)]
 pub(crate) struct Shortage {
     told: Cell<Option<Instant>>,
+    /// Numbers from here on are not for clients.
+    room: RawFd,
 }
 
 /// What an error of `accept` is about.
@@ -97,7 +106,13 @@ impl Queue {
     ) {
         loop {
             match self.socket.accept().await {
-                Ok((stream, peer)) => introduce(self.address, stream, peer, &receive),
+                Ok((stream, peer)) => {
+                    let is_last = stream.as_raw_fd() >= shortage.room;
+                    introduce(self.address, stream, peer, &receive);
+                    if is_last {
+                        shortage.wait_for_room(&self.socket).await;
+                    }
+                }
                 Err(error) if Fault::of(&error) == Fault::Resource => shortage.pause(&error).await,
                 // A client that left while it queued. The next may be there already.
                 Err(_) => {}
@@ -107,6 +122,31 @@ impl Queue {
 }
 
 impl Shortage {
+    /// Room as the limit of this process has it.
+    pub(crate) fn new() -> Self {
+        // Where it cannot be read or is endless, `accept` itself will tell of a shortage.
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let room = RawFd::try_from(limit / 2).unwrap_or(RawFd::MAX);
+        Self {
+            told: Cell::default(),
+            room: if room == 0 { RawFd::MAX } else { room },
+        }
+    }
+
+    /// Waits until a new descriptor would leave enough for connections to backends.
+    async fn wait_for_room(&self, any: &impl AsFd) {
+        let error = io::Error::other("half of all descriptors are taken, the rest is for backends");
+        loop {
+            self.pause(&error).await;
+            // A copy, closed at once, takes the number that the next connection would get.
+            match any.as_fd().try_clone_to_owned() {
+                Ok(copy) if copy.as_raw_fd() >= self.room => {}
+                // An error here is met again by `accept`, which tells it.
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
     /// Waits a little, so that a connection may end meanwhile; tells why at most once a minute.
     async fn pause(&self, error: &io::Error) {
         let now = Instant::now();

@@ -68,7 +68,7 @@ fn a_connection_that_queued_before_anyone_accepted_is_received() {
     let client = TcpStream::connect(address).unwrap();
     let seen = Rc::new(RefCell::new(Vec::new()));
     on_a_worker(async {
-        let shortage = Shortage::default();
+        let shortage = Shortage::new();
         let queue = listeners.of_slot(0)[0].open_queue().unwrap();
         let accepting = queue.accept_each(&shortage, |stream, peer, local| {
             assert!(stream.nodelay().unwrap());

@@ -10,14 +10,14 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http::{Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::exchange::Exchange;
 use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect};
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Next, Reached, judge};
 use super::tries::{Target, Tries};
-use super::{ClientWatch, Downlink, Proxy, Refusal};
+use super::{ClientWatch, Downlink, Proxy, Refusal, headers};
 use crate::error::End;
 use crate::relay::{RequestBody, Upload};
 use crate::route::Route;
@@ -31,6 +31,14 @@ pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     pub(super) upstream: Upstream<RequestBody>,
     pub(super) upload: Option<Rc<Upload>>,
+}
+
+impl Answer {
+    /// Whether the rest of the request may still be read: not where it was refused, nor behind a
+    /// response that is complete.
+    pub(super) fn reads_on(&self) -> bool {
+        self.response.status().as_u16() < 400 && !self.response.body().is_end_stream()
+    }
 }
 
 impl Proxy {
@@ -187,17 +195,23 @@ impl Proxy {
         if let Some(upload) = &outgoing.upload {
             upload.give_up_replay();
         }
-        let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if is_switch && !outgoing.is_upgrade {
-            let cause = "status 101 without a request to upgrade".into();
+        if !response.body().is_end_stream() && !headers::is_only_chunked(response.headers()) {
+            let cause = "transfer coding that was not asked for, expected chunked".into();
             return Err((
                 Failure::new(End::HttpProtocolError, Reached::Answered),
                 cause,
             ));
         }
-        if is_switch {
-            // The driver lets go of the connection at the 101; nothing more is waited for.
-            let _ = poll_fn(|cx| upstream.poll_drive(cx)).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // RFC 9110 §7.8: only on request, and only once the request was received whole.
+            if !outgoing.is_upgrade || !outgoing.is_read_whole() {
+                let cause = "status 101 without a whole request to upgrade".into();
+                return Err((
+                    Failure::new(End::HttpProtocolError, Reached::Answered),
+                    cause,
+                ));
+            }
+            poll_fn(|cx| wait.poll_let_go(cx, &mut upstream)).await;
         }
         Ok(Answer {
             response,

@@ -4,24 +4,27 @@
 //! written, when, and in which phase the connection is. An exchange whose response is complete
 //! waits here until its last byte was handed to the kernel: only then is it finished.
 
+mod interim;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWrite;
+use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use super::exchange::Exchange;
+use super::headers::Forwarding;
 use super::switch::Switch;
 use crate::drain::DrainWatch;
 use crate::error::End;
 use crate::listener::Downstream;
 use crate::relay::TunnelTraffic;
+use crate::sys;
 
 /// Where a connection stands between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +53,8 @@ pub(crate) struct Downlink {
     pub(crate) local: SocketAddr,
     /// Which connection of this worker it is.
     pub(crate) number: u64,
-    /// Whether the peer's forwarded headers are believed.
-    pub(crate) is_trusted: bool,
+    /// What backends are told about its client.
+    pub(crate) forwarding: Forwarding,
     /// What a tunnel on this connection carried.
     pub(crate) traffic: TunnelTraffic,
     drain: DrainWatch,
@@ -72,19 +75,20 @@ pub(crate) struct Downlink {
     has_client_closed: Cell<bool>,
     timed_out: Cell<Option<End>>,
     is_kept: Cell<bool>,
+    is_idle_over: Cell<bool>,
 }
 
 impl Downlink {
     /// The shared state of an accepted connection.
-    pub(crate) fn new(downstream: Downstream, is_trusted: bool, drain: DrainWatch) -> Rc<Self> {
+    pub(crate) fn new(from: Downstream, forwarding: Forwarding, drain: DrainWatch) -> Rc<Self> {
         Rc::new(Self {
-            peer: downstream.peer,
-            local: downstream.local,
-            number: downstream.number,
-            is_trusted,
+            peer: from.peer,
+            local: from.local,
+            number: from.number,
+            forwarding,
             traffic: TunnelTraffic::default(),
             drain,
-            stream: RefCell::new(Some(downstream.stream)),
+            stream: RefCell::new(Some(from.stream)),
             interim: RefCell::default(),
             complete: RefCell::default(),
             switch: RefCell::default(),
@@ -101,6 +105,7 @@ impl Downlink {
             has_client_closed: Cell::new(false),
             timed_out: Cell::new(None),
             is_kept: Cell::new(true),
+            is_idle_over: Cell::new(false),
         })
     }
 
@@ -252,9 +257,32 @@ impl Downlink {
         self.is_closing.set(true);
     }
 
+    /// Whether the response to come is the last.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
+
     /// Whether the connection ends by our wish and not by the client's.
     pub(crate) fn must_linger(&self) -> bool {
         !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())
+    }
+
+    /// Bytes in the send buffer that the client has not acknowledged; `None` when there is no socket.
+    pub(crate) fn unsent(&self) -> Option<u32> {
+        let stream = self.stream.borrow();
+        stream
+            .as_ref()
+            .and_then(|stream| sys::unsent_bytes(stream).ok())
+    }
+
+    /// No further request came in time.
+    pub(crate) fn on_idle_over(&self) {
+        self.is_idle_over.set(true);
+    }
+
+    /// Whether the connection ends for want of a further request.
+    pub(crate) fn is_idle_over(&self) -> bool {
+        self.is_idle_over.get()
     }
 
     /// The client was silent for too long, or reads nothing.
@@ -275,35 +303,5 @@ impl Downlink {
     /// The tunnel to open, if the last response was a 101.
     pub(crate) fn take_switch(&self) -> Option<Switch> {
         self.switch.take()
-    }
-
-    /// Sends the head of a 1xx response. At the boundary of two responses hyper has nothing
-    /// buffered, so the bytes cannot land inside another message; what the socket does not take at
-    /// once goes before anything that hyper writes later.
-    pub(crate) fn send_interim(&self, cx: &mut Context<'_>, head: &[u8]) {
-        if self.complete.borrow().is_some() {
-            return;
-        }
-        self.interim.borrow_mut().extend_from_slice(head);
-        // An error is met again by hyper's next write, which has someone to tell.
-        let _ = self.poll_interim(cx);
-    }
-
-    /// Writes what is left of 1xx responses.
-    pub(crate) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut interim = self.interim.borrow_mut();
-        while !interim.is_empty() {
-            let polled = self.with_stream(|stream| stream.poll_write(cx, &interim));
-            match polled {
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.on_written(count);
-                    interim.advance(count);
-                }
-                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }

@@ -90,6 +90,19 @@ impl<'a> HeadWait<'a> {
         }
     }
 
+    /// Waits until the driver lets go of a connection that changes its protocol, within the limit
+    /// of the head.
+    pub(super) fn poll_let_go(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream<RequestBody>,
+    ) -> Poll<()> {
+        match upstream.poll_drive(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.poll_limits(cx).map(|_| ()),
+        }
+    }
+
     /// While a body comes, reading it tells.
     fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
         let is_read = self.upload().is_some_and(|upload| !upload.is_ended());

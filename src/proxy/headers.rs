@@ -4,9 +4,10 @@
 //! it, and the forwarded fields say what we know, or what a trusted proxy before us said. A client
 //! can neither make us drop a field that others rely on nor pass off an address as its own.
 
+mod forwarding;
+mod framing;
 mod target;
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{
@@ -17,25 +18,40 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
+pub(crate) use forwarding::Forwarding;
+use forwarding::{FIELDS, X_REAL_IP};
+pub(crate) use framing::{is_only_chunked, settle_length};
 pub(crate) use target::{host_of, origin_form, written_target};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_PROTOCOL: HeaderName = HeaderName::from_static("x-forwarded-protocol");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// The fields that tell a backend about the client; ours to set.
-static FORWARDED_FIELDS: [HeaderName; 5] = [
-    X_FORWARDED_FOR,
-    X_REAL_IP,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_PROTOCOL,
-    X_FORWARDED_PORT,
+/// Fields for one connection only, and those of a request for the next proxy that asks for them
+/// (RFC 9110 §11.7.2). We never ask, and backends are no proxies. The last goes with `Upgrade: h2c`
+/// (RFC 9113 §3.1), which is obsolete.
+static DROPPED_FROM_REQUESTS: [HeaderName; 7] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    TE,
+    UPGRADE,
+    PROXY_AUTHORIZATION,
+    HTTP2_SETTINGS,
+];
+
+/// The same of a response. RFC 9110 §11.7.1 and §11.7.3: the last two apply to the next client on
+/// the way only, and towards the backend that is us. Passed on, a client would send us credentials
+/// that go nowhere.
+static DROPPED_FROM_RESPONSES: [HeaderName; 7] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    TE,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHENTICATION_INFO,
 ];
 
 /// Fields meant for every recipient, which `Connection` must not name (RFC 9110 §7.6.1) and cannot
@@ -65,29 +81,11 @@ static END_TO_END: [HeaderName; 21] = [
     HeaderName::from_static("x-debug"),
 ];
 
-/// What a backend is told about where a request came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Forwarding {
-    /// Address of the peer on the downstream connection.
-    pub(crate) peer: IpAddr,
-    /// Whether it is a trusted proxy: what it says is passed on.
-    pub(crate) is_trusted: bool,
-    /// `http` or `https`.
-    pub(crate) scheme: &'static str,
-    /// The port that the request came in by.
-    pub(crate) port: u16,
-}
-
 /// Makes the headers of a request fit for the backend. `upgrade`: it asks for a protocol that is
 /// passed on, see [`upgrade_of`].
 pub(crate) fn prepare_request(headers: &mut HeaderMap, forwarding: &Forwarding, upgrade: bool) {
     let takes_trailers = !upgrade && takes_trailers(headers);
-    remove_hop_by_hop(headers, upgrade);
-    // RFC 9110 §11.7.2: for the next proxy that asks for it. We never ask, and backends are no
-    // proxies.
-    headers.remove(PROXY_AUTHORIZATION);
-    // RFC 9113 §3.1: the upgrade from HTTP/1.1 to h2c is obsolete, and its settings with it.
-    headers.remove(HTTP2_SETTINGS);
+    remove_hop_by_hop(headers, &DROPPED_FROM_REQUESTS, upgrade);
     if takes_trailers {
         // RFC 9110 §10.1.4: trailers are forwarded here, so the wish for them is, too; a sender of
         // TE must name it in Connection.
@@ -95,17 +93,13 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, forwarding: &Forwarding, 
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     join_cookies(headers);
-    set_forwarded(headers, forwarding);
+    forwarding.set(headers);
 }
 
 /// Makes the headers of a response fit for the client. `upgrade`: its `Upgrade` field counts, as in
 /// a 101 to a passed-on upgrade, or a 426, which must have one (RFC 9110 §15.5.22).
 pub(crate) fn prepare_response(headers: &mut HeaderMap, upgrade: bool) {
-    remove_hop_by_hop(headers, upgrade);
-    // RFC 9110 §11.7.1 and §11.7.3: both apply to the next client on the way only, and towards the
-    // backend that is us. Passed on, a client would send us credentials that go nowhere.
-    headers.remove(PROXY_AUTHENTICATE);
-    headers.remove(PROXY_AUTHENTICATION_INFO);
+    remove_hop_by_hop(headers, &DROPPED_FROM_RESPONSES, upgrade);
 }
 
 /// The protocols that a request asks for, where they can be passed on.
@@ -155,23 +149,36 @@ pub(crate) fn expects_continue(headers: &HeaderMap, version: Version) -> bool {
 }
 
 /// Removes what is meant for one connection only (RFC 9110 §7.6.1).
-fn remove_hop_by_hop(headers: &mut HeaderMap, upgrade: bool) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, dropped: &[HeaderName], upgrade: bool) {
     let protocols = if upgrade { passed_on(headers) } else { None };
     for name in nominated(headers) {
         headers.remove(name);
     }
     // RFC 9112 §6.3: Transfer-Encoding overrides Content-Length, which must not be forwarded then.
     // hyper frames the body anew: the coding itself ends here.
-    if headers.remove(TRANSFER_ENCODING).is_some() {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
     }
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, UPGRADE] {
-        headers.remove(name);
-    }
+    remove_all(headers, dropped);
     if let Some(protocols) = protocols {
         // RFC 9110 §7.8: a sender of Upgrade must name it in Connection.
         headers.insert(UPGRADE, protocols);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// Removes these fields, at most 32. One walk over what is there tells which of them are, as most
+/// are not and looking each up costs more.
+fn remove_all(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let places = headers
+        .keys()
+        .filter_map(|key| names.iter().position(|name| name == key));
+    let present = places.fold(0_u32, |present, place| present | 1 << place);
+    for (place, name) in names.iter().enumerate() {
+        if present & 1 << place != 0 {
+            headers.remove(name);
+        }
     }
 }
 
@@ -186,7 +193,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter(|token| !usual.iter().any(|usual| token.eq_ignore_ascii_case(usual)))
         // What is no field name names no field.
         .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| !END_TO_END.contains(name) && !FORWARDED_FIELDS.contains(name))
+        .filter(|name| !END_TO_END.contains(name) && !FIELDS.contains(name))
         .collect()
 }
 
@@ -227,61 +234,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Sets the forwarded fields: left as they are where a trusted peer sent them, even empty; added
-/// where it did not; replaced, all values, for everyone else (hipache.md §2).
-fn set_forwarded(headers: &mut HeaderMap, forwarding: &Forwarding) {
-    if !forwarding.is_trusted {
-        remove_look_alikes(headers);
-    }
-    let mut address = None;
-    for name in &FORWARDED_FIELDS {
-        if forwarding.is_trusted && headers.contains_key(name) {
-            continue;
-        }
-        let value = if *name == X_FORWARDED_PORT {
-            HeaderValue::from(forwarding.port)
-        } else if *name == X_FORWARDED_FOR || *name == X_REAL_IP {
-            address
-                .get_or_insert_with(|| address_value(forwarding.peer))
-                .clone()
-        } else {
-            HeaderValue::from_static(forwarding.scheme)
-        };
-        headers.insert(name, value);
-    }
-}
-
-/// Removes `X_Forwarded_For` and its like: CGI, WSGI and PHP see no difference between `_` and `-`,
-/// so the lie would stand beside the truth.
-fn remove_look_alikes(headers: &mut HeaderMap) {
-    let is_look_alike = |name: &&HeaderName| {
-        let bytes = name.as_str().bytes();
-        let dashed = || {
-            bytes
-                .clone()
-                .map(|byte| if byte == b'_' { b'-' } else { byte })
-        };
-        name.as_str().contains('_')
-            && FORWARDED_FIELDS
-                .iter()
-                .any(|field| field.as_str().bytes().eq(dashed()))
-    };
-    let names: Vec<HeaderName> = headers.keys().filter(is_look_alike).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
-}
-
-/// An address as a header says it: plain IPv4, also for a mapped one.
-fn address_value(address: IpAddr) -> HeaderValue {
-    let mut text = String::with_capacity(39);
-    // A write to a string cannot fail, and an address has no byte that a header may not carry.
-    let _ = write!(text, "{}", address.to_canonical());
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
-}
-
 /// Whether a list field has this member, in any of its lines and in any case.
-fn lists(headers: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
+pub(super) fn lists(headers: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
     let mut members = headers.get_all(name).iter().flat_map(tokens);
     members.any(|token| token.eq_ignore_ascii_case(member))
 }

@@ -11,6 +11,7 @@ mod exchange;
 mod head_wait;
 pub(crate) mod headers;
 mod outgoing;
+mod persistence;
 mod refusal;
 pub(crate) mod reply;
 mod response;
@@ -24,17 +25,18 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
 
 use self::attempt::Answer;
-use self::check::{check, is_kept_by_client, is_ping};
+use self::check::{check, is_ping};
 use self::client_watch::ClientWatch;
 pub(crate) use self::downlink::{Downlink, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
 use self::outgoing::Outgoing;
+use self::persistence::{announce_close, is_kept_by_client};
 use self::refusal::Refusal;
 use self::reply::{DebugFacts, Pages};
 use self::response::Relay;
@@ -43,6 +45,7 @@ use self::retry::RetryBudget;
 pub(crate) use self::switch::Switch;
 use crate::config::Config;
 use crate::error::End;
+use crate::listener::Downstream;
 use crate::relay::RequestBody;
 use crate::route::{Route, RouteError, Router};
 use crate::scoreboard::Slot;
@@ -52,9 +55,6 @@ use crate::vhost::Host;
 
 /// The scheme of plain listeners, in forwarded headers.
 const HTTP: &str = "http";
-
-/// The connection ends with this response.
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Everything that exchanges of one worker share.
 pub(crate) struct Proxy {
@@ -93,11 +93,12 @@ impl Proxy {
         &self.config
     }
 
-    /// The state shared by all that happens on a connection of this peer.
-    pub(crate) fn is_trusted(&self, peer: std::net::IpAddr) -> bool {
-        let peer = peer.to_canonical();
+    /// What backends are told about the client of a connection.
+    pub(crate) fn forwarding(&self, downstream: &Downstream) -> Forwarding {
+        let peer = downstream.peer.ip().to_canonical();
         let trusted = &self.config.http.trusted_proxies;
-        trusted.iter().any(|net| net.contains(&peer))
+        let is_trusted = trusted.iter().any(|net| net.contains(&peer));
+        Forwarding::new(peer, is_trusted, HTTP, downstream.local.port())
     }
 
     /// The counters of this worker.
@@ -122,10 +123,11 @@ impl Proxy {
         let is_ambiguous = link.begin(now, is_kept_by_client(&head));
         if is_ping(&head) {
             link.complete_unrecorded();
-            return Ok(reply::ping().map(ReplyBody::Full));
+            return Ok(announce_close(&link, reply::ping().map(ReplyBody::Full)));
         }
-        let client = headers::effective_client(&head.headers, link.peer_ip(), link.is_trusted);
-        let wants_debug = link.is_trusted && head.headers.contains_key("x-debug");
+        let is_trusted = link.forwarding.is_trusted;
+        let client = headers::effective_client(&head.headers, link.peer_ip(), is_trusted);
+        let wants_debug = is_trusted && head.headers.contains_key("x-debug");
         let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
         let carried = match check(&head, is_ambiguous) {
             Ok(host) => {
@@ -133,19 +135,16 @@ impl Proxy {
                 self.carry(&mut exchange, host, head, body).await
             }
             Err(refusal) => {
+                // Where a head is wrong, what follows it is not to be relied on either.
                 link.close_after_response();
                 Err(refusal)
             }
         };
-        let mut response = match carried {
+        let response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
             Err(refusal) => self.refuse(exchange, &refusal, wants_debug),
         };
-        if link.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(header::CONNECTION, CLOSE);
-            link.close_after_response();
-        }
-        Ok(response)
+        Ok(announce_close(&link, response))
     }
 
     /// Routes the request and attempts it until a backend answers.
@@ -156,19 +155,23 @@ impl Proxy {
         head: Parts,
         body: Incoming,
     ) -> Result<Answer, Refusal> {
-        let route = self.route(exchange, &host).await?;
-        let forwarding = Forwarding {
-            peer: exchange.link().peer_ip(),
-            is_trusted: exchange.link().is_trusted,
-            scheme: HTTP,
-            port: exchange.link().local.port(),
-        };
-        let mut outgoing = Outgoing::new(head, body, &forwarding);
+        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding);
         if !self.config.server.http_keep_alive {
             outgoing.close_after();
         }
-        self.attempt_until_answered(exchange, &host, &route, &mut outgoing)
-            .await
+        let answered = match self.route(exchange, &host).await {
+            Ok(route) => {
+                self.attempt_until_answered(exchange, &host, &route, &mut outgoing)
+                    .await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        // While a backend's response goes on the body may, too: nothing is closed for that.
+        let reads_on = answered.as_ref().is_ok_and(Answer::reads_on);
+        if !reads_on && !outgoing.is_read_whole() {
+            exchange.link().close_after_response();
+        }
+        answered
     }
 
     async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
@@ -197,10 +200,10 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let (mut head, incoming) = answer.response.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        let is_early = answer.upload.as_ref().is_some_and(|u| !u.is_ended());
         // RFC 9110 §15.5.22: a 426 names the protocol that is wanted.
         let keeps_upgrade = is_upgrade || head.status == StatusCode::UPGRADE_REQUIRED;
         headers::prepare_response(&mut head.headers, keeps_upgrade);
+        headers::settle_length(&mut head.headers);
         // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).
         head.version = Version::HTTP_11;
         exchange.respond(head.status);
@@ -210,12 +213,7 @@ impl Proxy {
         if is_upgrade {
             return self.switch(exchange, answer.upstream, head);
         }
-        if is_early && head.status.as_u16() >= 400 {
-            // A refusal of a body that still comes: the rest will not be read (RFC 9112 §9.3).
-            head.headers.insert(header::CONNECTION, CLOSE);
-            exchange.link().close_after_response();
-        }
-        if http_body::Body::is_end_stream(&incoming) {
+        if incoming.is_end_stream() {
             answer.upstream.release();
             let link = Rc::clone(exchange.link());
             link.complete(exchange, End::Ok);

@@ -66,6 +66,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether the client has sent all of its request.
+    pub(super) fn is_read_whole(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_ended())
+    }
+
     pub(super) fn repeatable(&self, tries_left: u32) -> Repeatable {
         Repeatable {
             is_idempotent: self.is_idempotent,
@@ -78,6 +83,10 @@ impl Outgoing {
     /// Sends on what 1xx responses have come.
     pub(super) fn pass_interim(&self, cx: &mut Context<'_>, link: &Downlink) {
         if let Some(interim) = &self.interim {
+            // What a slow client has not taken yet is bounded here; what comes meanwhile, there.
+            if link.poll_interim(cx).is_pending() {
+                return;
+            }
             let heads = interim.take();
             if !heads.is_empty() {
                 link.send_interim(cx, &heads);

@@ -202,6 +202,10 @@ impl Relay {
             source.upstream.release();
         }
         let link = Rc::clone(source.exchange.link());
+        if source.upload.is_some_and(|upload| !upload.is_ended()) {
+            // Too late to say so, but not to linger.
+            link.close_after_response();
+        }
         link.complete(source.exchange, end);
     }
 }

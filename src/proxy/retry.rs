@@ -85,6 +85,8 @@ pub(crate) fn judge(failure: Failure, request: Repeatable) -> Verdict {
         && failure.reached != Reached::Answered
         && failure.end == End::ConnectionTerminated;
     let may_repeat = match failure.reached {
+        // There is nobody to answer.
+        _ if is_clients_fault(failure.end) => false,
         Reached::Nothing => request.is_whole,
         // A backend that keeps silent may be at work on it: not even an idempotent request is
         // sent a second time on the same patience.
@@ -104,6 +106,11 @@ pub(crate) fn judge(failure: Failure, request: Repeatable) -> Verdict {
         next,
         is_blamed: !is_stale && is_backends_fault(failure),
     }
+}
+
+/// Whether the client left, or did not send what it promised.
+fn is_clients_fault(end: End) -> bool {
+    matches!(end, End::ClientGone | End::ClientTimeout | End::BadRequest)
 }
 
 /// Whether the failure says that the backend cannot serve. A name that does not resolve, a limit
@@ -250,6 +257,9 @@ mod tests {
         assert_eq!(on(Refused, Nothing, false, GET), (OtherBackend, true));
         assert_eq!(on(Refused, Nothing, false, POST), (OtherBackend, true));
         assert_eq!(on(Refused, Nothing, false, LAST), (GiveUp, true));
+        for end in [End::ClientGone, End::ClientTimeout, End::BadRequest] {
+            assert_eq!(on(end, Nothing, false, GET), (GiveUp, false), "{end:?}");
+        }
         assert_eq!(on(Closed, Sent, true, GET), (SameBackendFresh, false));
         assert_eq!(on(Closed, Nothing, true, POST), (SameBackendFresh, false));
         assert_eq!(on(Closed, Sent, true, POST), (GiveUp, false));

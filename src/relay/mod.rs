@@ -1,6 +1,6 @@
 //! Moving bytes and reporting the end exactly once.
 //!
-//! [`Upload`] is the request's body on its way up, [`tunnel`] the byte pipe after a 101. The body on
+//! [`Upload`] is the request's body on its way up, [`tunnel()`] the byte pipe after a 101. The body on
 //! its way down carries the exchange itself and lives in `proxy::response`.
 
 mod deadline;

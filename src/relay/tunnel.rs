@@ -82,6 +82,7 @@ where
     let mut down = Direction::new(&backend_ahead, &traffic.down);
     let mut deadline = Deadline::default();
     let mut moved_at = Instant::now();
+    let mut is_half_closed = false;
     poll_fn(|cx| {
         let before = traffic.up.get() + traffic.down.get();
         let upward = up.poll(cx, client, backend);
@@ -98,7 +99,8 @@ where
             (_, Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Closed),
             _ => {}
         }
-        if traffic.up.get() + traffic.down.get() != before {
+        let has_closed = upward.is_ready() && !std::mem::replace(&mut is_half_closed, true);
+        if has_closed || traffic.up.get() + traffic.down.get() != before {
             moved_at = Instant::now();
         }
         let limit = match upward {
@@ -239,6 +241,34 @@ mod tests {
             let (end, ()) = tokio::join!(pipe, peers);
             assert_eq!(end, TunnelEnd::Closed);
             assert_eq!((traffic.up.get(), traffic.down.get()), (3, 3));
+        });
+    }
+
+    #[test]
+    fn a_close_of_the_client_s_side_is_no_silence() {
+        block_on(async {
+            let (mut client, mut downstream) = duplex(64);
+            let (mut upstream, mut backend) = duplex(64);
+            let traffic = TunnelTraffic::default();
+            let limit = Duration::from_millis(400);
+            let pipe = tunnel(
+                (&mut downstream, Bytes::new()),
+                (&mut upstream, Bytes::new()),
+                Some(limit),
+                &traffic,
+            );
+            let peers = async {
+                tokio::time::sleep(limit * 3 / 4).await;
+                client.shutdown().await.unwrap();
+                tokio::time::sleep(limit / 2).await;
+                backend.write_all(b"late").await.unwrap();
+                backend.shutdown().await.unwrap();
+                let mut got = Vec::new();
+                client.read_to_end(&mut got).await.unwrap();
+                assert_eq!(got, b"late");
+            };
+            let (end, ()) = tokio::join!(pipe, peers);
+            assert_eq!(end, TunnelEnd::Closed);
         });
     }
 

@@ -24,6 +24,9 @@ use crate::error::End;
 /// Bytes of a body kept for a repeat of the attempt.
 const REPLAY_BYTES: usize = 64 * 1024;
 
+/// Pieces of a body kept for a repeat: each costs more than its bytes.
+const REPLAY_PIECES: usize = 1024;
+
 /// What one attempt sends: nothing, or the exchange's upload from its beginning.
 pub(crate) enum RequestBody {
     /// No body.
@@ -175,9 +178,12 @@ impl Upload {
 
     fn keep(&self, frame: Frame<Bytes>) -> Piece {
         self.moved_at.set(Instant::now());
-        let ended = self.incoming.borrow().is_end_stream();
-        self.state
-            .set(if ended { State::Ended } else { State::Flowing });
+        // Nobody asks for more after trailers.
+        let is_ended = frame.is_trailers() || self.incoming.borrow().is_end_stream();
+        self.state.set(match is_ended {
+            true => State::Ended,
+            false => State::Flowing,
+        });
         let piece = match frame.into_data() {
             Ok(data) => Piece::Data(data),
             Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
@@ -210,7 +216,7 @@ impl Kept {
         if let Piece::Data(data) = piece {
             self.bytes += data.len();
         }
-        if self.bytes > REPLAY_BYTES {
+        if self.bytes > REPLAY_BYTES || self.frames.len() == REPLAY_PIECES {
             self.is_given_up = true;
             self.frames = Vec::new();
         } else {
@@ -269,5 +275,10 @@ mod tests {
         kept.push(&Piece::Data(Bytes::from_static(b"x")));
         assert!(kept.is_given_up);
         assert!(kept.frames.is_empty());
+        let mut kept = Kept::default();
+        for _ in 0..=REPLAY_PIECES {
+            kept.push(&Piece::Data(Bytes::from_static(b"x")));
+        }
+        assert!(kept.is_given_up);
     }
 }

@@ -26,7 +26,10 @@ impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(name) => f.write_str(name),
-            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+            Self::Wildcard(suffix) => {
+                f.write_str("*.")?;
+                f.write_str(suffix)
+            }
             Self::Any => f.write_str("*"),
         }
     }

@@ -6,11 +6,12 @@
 //! the list read together with it; and it stays with that backend while the index stays in the set.
 //!
 //! Invariants: a backend is dead only by a mark of ours or by an index in the set; an index that was
-//! tied to one backend never speaks against another; there are at most [`LIMIT`] marks.
+//! tied to one backend never speaks against another; there are at most [`LIMIT`] marks, and
+//! [`HOST_LIMIT`] of one host.
 
 mod mark;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ use mark::{Mark, Origin, Write};
 
 /// Marks kept, at most; the oldest go first.
 const LIMIT: usize = 65_536;
+/// Marks kept of one host, at most; its oldest go first. Each look at a host goes through all of
+/// its marks, and anybody who may publish can announce what no list has.
+const HOST_LIMIT: usize = 4096;
 /// A read within this time after a write may still show the state before it (replica lag).
 const LAG: Duration = Duration::from_secs(1);
 /// An announcement is remembered at least so long for a checker that adds the index later.
@@ -50,7 +54,7 @@ impl DeadSet {
 }
 
 /// Names a mark of ours until its write is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(u64);
 
 /// The dead marks of all hosts.
@@ -186,7 +190,8 @@ impl Marks {
     fn take_from_list(&mut self, host: &Host, frontend: &Frontend, set: &DeadSet, now: Instant) {
         let until = now + set.lasts(self.ttl);
         let end = frontend.backends.len().max(INDEX_LIMIT);
-        for id in set.members.iter().copied().filter(|id| *id < end) {
+        let members = set.members.iter().copied().filter(|id| *id < end);
+        for id in members.take(HOST_LIMIT) {
             let marks = self.hosts.get(host);
             if marks.is_some_and(|marks| marks.iter().any(|mark| mark.id == id)) {
                 continue;
@@ -219,7 +224,11 @@ impl Marks {
             self.sweep(now);
         }
         self.order.push_back((host.clone(), mark.ticket));
-        self.hosts.entry(host.clone()).or_default().push(mark);
+        let marks = self.hosts.entry(host.clone()).or_default();
+        if marks.len() >= HOST_LIMIT {
+            marks.remove(0);
+        }
+        marks.push(mark);
     }
 
     /// Forgets what has run out, then the oldest if too many are left. The next sweep comes when
@@ -229,17 +238,15 @@ impl Marks {
             marks.retain(|mark| now < mark.until);
             !marks.is_empty()
         });
-        let hosts = &mut self.hosts;
-        self.order.retain(|(host, ticket)| {
-            let mut marks = hosts.get(host).into_iter().flatten();
-            marks.any(|mark| mark.ticket == *ticket)
-        });
+        let kept = self.hosts.values().flatten();
+        let kept: HashSet<Ticket> = kept.map(|mark| mark.ticket).collect();
+        self.order.retain(|(_, ticket)| kept.contains(ticket));
         let surplus = self.order.len().saturating_sub(LIMIT / 8 * 7);
         for (host, ticket) in self.order.drain(..surplus) {
-            if let Some(marks) = hosts.get_mut(&host) {
+            if let Some(marks) = self.hosts.get_mut(&host) {
                 marks.retain(|mark| mark.ticket != ticket);
                 if marks.is_empty() {
-                    hosts.remove(&host);
+                    self.hosts.remove(&host);
                 }
             }
         }

@@ -138,6 +138,31 @@ impl Record<'_> {
 }
 
 #[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_was_sent_is_logged_however_it_ended() {
+        let cases = [
+            (200, "ok", 200),
+            (200, "client_gone", 200),
+            (200, "connection_terminated", 200),
+            (0, "client_gone", 499),
+            (0, "shutdown", 0),
+            (408, "head_timeout", 408),
+        ];
+        for (status, end, logged) in cases {
+            let record = Record {
+                status,
+                end,
+                ..samples::record()
+            };
+            assert_eq!(record.logged_status(), logged, "{status} {end}");
+        }
+    }
+}
+
+#[cfg(test)]
 pub(crate) mod samples {
     //! Records for the tests of the sinks.
 

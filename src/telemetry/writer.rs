@@ -220,7 +220,10 @@ fn wait_until_writable(target: &impl AsFd) -> io::Result<()> {
 
 /// The lines that end in these bytes.
 fn lines_in(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+    // In runs whose count fits a byte, so that the processor compares many bytes at a time.
+    let runs = bytes.chunks(usize::from(u8::MAX));
+    let ends_in = |run: &[u8]| run.iter().map(|&byte| u8::from(byte == b'\n')).sum::<u8>();
+    runs.map(|run| u64::from(ends_in(run))).sum()
 }
 
 #[cfg(test)]

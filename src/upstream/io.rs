@@ -205,7 +205,8 @@ impl hyper::rt::Write for WireIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        let stream = Pin::new(&mut self.stream);
+        let count = ready!(crate::sys::poll_write_slices(stream, cx, slices))?;
         self.count_written(count);
         Poll::Ready(Ok(count))
     }

@@ -32,13 +32,9 @@ pub(super) struct Link<B: RequestBody> {
 
 /// How far the driver is. Once over it is taken apart: a request that it had not begun with goes
 /// back to its sender only when the driver is dropped.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are `On`, and a box would cost every connection an allocation"
-)]
 enum Drive<B: RequestBody> {
-    /// To be polled.
-    On(Connection<WireIo, B>),
+    /// To be polled. Boxed once a connection: it is large, and an exchange hands it on many times.
+    On(Box<Connection<WireIo, B>>),
     /// Closed cleanly, or upgraded: what is left.
     Ended(Parts<WireIo>),
     /// Ended by an error, and closed.
@@ -53,7 +49,7 @@ impl<B: RequestBody> Link<B> {
     ) -> Self {
         Self {
             sender,
-            drive: Drive::On(driver),
+            drive: Drive::On(Box::new(driver)),
             wire,
         }
     }
@@ -146,7 +142,9 @@ impl<B: RequestBody> Upstream<B> {
     /// Gives the connection back: kept for others if it can be reused, else closed.
     pub(crate) fn release(self) {
         let Self { mut link, claim } = self;
-        if link.settle() {
+        // Mostly hyper has come to rest while it handed out the end of the body. A close that came
+        // with it is noticed by the next who acquires the connection, or by the sweep.
+        if link.is_reusable() || link.settle() {
             claim.keep(link, Instant::now());
         }
     }

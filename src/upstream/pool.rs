@@ -147,12 +147,14 @@ impl<K: Eq + Hash + Clone, T> Pool<K, T> {
     /// Takes a value back: for the first waiter, or to be idle.
     fn put(&self, value: T, claim: Claim<K, T>, now: Instant) {
         let mut nodes = self.nodes.borrow_mut();
-        let waiter = nodes.get_mut(&claim.key).and_then(Node::next_waiter);
-        if let Some(waiter) = waiter {
+        let Some(node) = nodes.get_mut(&claim.key) else {
+            return;
+        };
+        if let Some(waiter) = node.next_waiter() {
             drop(nodes);
             // It cannot have gone since it was chosen: there is one thread.
             drop(waiter.send(Grant::Kept(value, claim)));
-        } else if let Some(node) = nodes.get_mut(&claim.key) {
+        } else {
             node.idle.push_back(Idle {
                 value,
                 claim,

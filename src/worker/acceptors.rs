@@ -46,7 +46,7 @@ impl Acceptors {
             listeners,
             tasks: BTreeMap::new(),
             reception: Rc::new(reception),
-            shortage: Rc::default(),
+            shortage: Rc::new(Shortage::new()),
         }
     }
 

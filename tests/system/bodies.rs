@@ -154,6 +154,40 @@ fn a_response_that_nobody_reads_is_not_buffered() {
 }
 
 #[test]
+fn interim_responses_that_nobody_reads_are_not_buffered() {
+    let redis = Redis::start();
+    let backend = Backend::scripted(|conn, _| {
+        let hint = format!(
+            "HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n",
+            "x".repeat(4000)
+        );
+        // About 60 MB, in pieces that are passed on one by one.
+        let piece = hint.repeat(15);
+        (0..1000).all(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            conn.send(&piece)
+        });
+        conn.send(response(200, "", "here"));
+        Flow::Keep
+    });
+    redis.route("a.test", &[&backend.url()]);
+    let mut hipache = Hipache::on(&redis);
+    let worker = hipache.workers()[0];
+    let mut client = hipache.client();
+    let growth = growth_during(worker, || {
+        client.get("a.test", "/x");
+        std::thread::sleep(Duration::from_millis(2000));
+    });
+    assert!(
+        growth < GROWTH,
+        "grew by {growth} bytes with unread interim responses"
+    );
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "here"));
+    hipache.line_of("GET /x HTTP/1.1", &response);
+}
+
+#[test]
 fn an_upload_that_the_backend_does_not_read_is_not_buffered() {
     let redis = Redis::start();
     let backend = Backend::scripted(|conn, _| {

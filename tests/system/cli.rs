@@ -4,7 +4,9 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Authority, Directory, Hipache, binary, current_user, run_to_end, text};
+use crate::harness::{
+    Authority, Directory, Hipache, binary, current_user, is_root, run_to_end, text,
+};
 
 /// A directory with this configuration as `config.json`; the log goes beside it.
 fn written(config: &Value) -> Directory {
@@ -58,8 +60,9 @@ fn a_dry_run_of_a_good_file_prints_what_is_in_force_without_secrets_and_starts_n
         "https": {
             "port": 0, "bind": ["127.0.0.1"],
             "key": directory.join("key.pem"), "cert": directory.join("cert.pem"),
+            "passphrase": "hunter2",
         },
-        "driver": ["redis://:hunter2@127.0.0.1:1/2#pre:"],
+        "driver": ["redis://:hunter2@127.0.0.1:1/2#pre:", "rediss://user:hunter2@127.0.0.1:2"],
         "user": current_user(),
     });
     directory.write("config.json", config.to_string());
@@ -82,6 +85,51 @@ fn a_dry_run_of_a_good_file_prints_what_is_in_force_without_secrets_and_starts_n
 }
 
 #[test]
+fn secrets_of_old_keys_and_of_wrong_values_are_not_told_either() {
+    let directory = Directory::fresh();
+    let log = directory.join("access.log");
+    for (more, is_good) in [
+        (
+            json!({ "redisHost": "127.0.0.1", "redisPassword": "hunter2" }),
+            true,
+        ),
+        (
+            json!({ "server": { "redisMasterPassword": "hunter2", "accessLog": log } }),
+            true,
+        ),
+        (
+            json!({ "driver": "redis://:hunter2@127.0.0.1:99999" }),
+            false,
+        ),
+        (json!({ "driver": "redis://:hunter2@[::1" }), false),
+        (json!({ "driver": { "password": "hunter2" } }), false),
+        (json!({ "redisPassword": ["hunter2"] }), false),
+        (
+            json!({ "https": { "bind": ["127.0.0.1"], "passphrase": ["hunter2"] } }),
+            false,
+        ),
+    ] {
+        let mut config = json!({
+            "server": { "accessLog": log }, "http": { "port": 0 }, "user": current_user(),
+        });
+        let config = config.as_object_mut().unwrap();
+        config.extend(more.as_object().unwrap().clone());
+        directory.write("config.json", json!(config).to_string());
+        for arguments in [&["--strict"][..], &[]] {
+            let output = dry(&directory, arguments);
+            let all = told(&output);
+            assert!(!all.contains("hunter2"), "{more}: {all}");
+            let is_strict = !arguments.is_empty();
+            assert_eq!(
+                output.status.success(),
+                is_good && !is_strict,
+                "{more}: {all}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_dry_run_of_a_bad_file_tells_all_problems_at_once() {
     let directory = written(&json!({
         "server": {
@@ -95,6 +143,7 @@ fn a_dry_run_of_a_bad_file_tells_all_problems_at_once() {
         "https": { "bind": ["127.0.0.1"], "key": "/no/such/key.pem", "cert": "/no/such/cert.pem" },
         "driver": "gopher://127.0.0.1",
         "user": "no-such-user-here",
+        "group": "no-such-group-here",
     }));
     let output = dry(&directory, &[]);
     assert!(!output.status.success());
@@ -108,8 +157,18 @@ fn a_dry_run_of_a_bad_file_tells_all_problems_at_once() {
         "http.bind",
         "driver",
         "70000",
+        "server.staticDir",
+        "/no/such/key.pem",
+        "/no/such/cert.pem",
     ] {
         assert!(all.contains(problem), "{problem} in {all}");
+    }
+    if is_root() {
+        // They count for root only: nobody else can become anyone.
+        assert!(
+            all.contains("no-such-user-here") && all.contains("no-such-group-here"),
+            "{all}"
+        );
     }
     assert!(!all.contains("panicked"), "{all}");
     // The same at a start.

@@ -129,6 +129,7 @@ fn chunked_bodies_and_their_trailers_pass_both_ways() {
         .map(|(name, value)| (name.to_lowercase(), value.clone()))
         .collect();
     assert_eq!(trailers, [("x-sum".to_owned(), "42".to_owned())]);
+    assert_eq!(response.field("connection"), None, "all of it was read");
     hipache.line_of("POST /x HTTP/1.1", &response);
     client.get("a.test", "/x");
     assert_eq!(

@@ -73,10 +73,17 @@ fn ambiguous_framing_is_refused() {
         "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        // hyper takes the chunks off and would forget what else the body is coded in.
+        "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ];
-    for case in cases {
+    // RFC 9112 §2.2: empty lines before a request line are ignored, and hide nothing.
+    for (ahead, case) in ["", "\r\n", "\n\r\n"]
+        .iter()
+        .flat_map(|a| cases.map(|c| (a, c)))
+    {
         let mut client = hipache.client();
-        client.send(format!("{both}{case}"));
+        client.send(format!("{ahead}{both}{case}"));
         let response = client.response();
         assert!(
             matches!(response.status, 400 | 501),
@@ -96,6 +103,92 @@ fn ambiguous_framing_is_refused() {
     client.send("POST /x HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
     assert_eq!(client.response().status, 400);
     assert_eq!(backend.count(), 0, "none of them reached the backend");
+}
+
+#[test]
+fn the_preface_of_http_2_is_a_bad_request_and_no_client_that_left() {
+    let (_redis, backend, mut hipache) = scene(&json!({}));
+    let mut client = hipache.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_ne!(client.end(SOON), Ended::Silent);
+    let line = hipache.log().next();
+    let logged = (line.request.as_str(), line.status, line.bytes);
+    assert_eq!(logged, ("-", 400, 0));
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
+fn a_refused_head_ends_the_connection_with_its_answer() {
+    let (_redis, backend, mut hipache) = scene(&json!({}));
+    let cases = [
+        "GET /x HTTP/1.1\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n",
+    ];
+    for case in cases {
+        let mut client = hipache.client();
+        client.send(format!("{case}GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        let response = client.response();
+        let connection = response.field("connection");
+        assert_eq!(
+            (response.status, connection),
+            (400, Some("close")),
+            "{case:?}"
+        );
+        assert_ne!(client.end(SOON), Ended::Silent, "{case:?}");
+        let line = hipache.log().next();
+        assert_eq!((line.status, line.bytes), (400, response.raw_length));
+    }
+    assert_eq!(backend.count(), 0, "nor did what followed");
+    hipache.log().expect_none();
+}
+
+#[test]
+fn a_response_in_a_coding_that_was_not_asked_for_is_a_502() {
+    let redis = Redis::start();
+    let backend = Backend::answering(|_| {
+        Reply::Close(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nxx\r\n0\r\n\r\n"
+                .to_vec(),
+        )
+    });
+    redis.route("a.test", &[&backend.url()]);
+    let mut hipache = Hipache::on(&redis);
+    let (response, line) = hipache.exchange("a.test", "/x");
+    assert_eq!((response.status, line.status), (502, 502));
+}
+
+#[test]
+fn a_response_without_a_body_may_tell_its_length_badly() {
+    let redis = Redis::start();
+    let backend = Backend::answering(|request| {
+        let lengths = match request.target.as_str() {
+            "/twice" => "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "/list" => "Content-Length: 5, 5\r\n",
+            "/two" => "Content-Length: 5\r\nContent-Length: 6\r\n",
+            _ => "Content-Length: -1\r\n",
+        };
+        Reply::Keep(format!("HTTP/1.1 200 OK\r\n{lengths}\r\n").into_bytes())
+    });
+    redis.route("a.test", &[&backend.url()]);
+    let mut hipache = Hipache::on(&redis);
+    for (target, length) in [
+        ("/twice", Some("5")),
+        ("/list", Some("5")),
+        ("/two", None),
+        ("/bad", None),
+    ] {
+        let mut client = hipache.client();
+        client.send(format!("HEAD {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        let response = client.response_to_head();
+        assert_eq!(
+            (response.status, response.field("content-length")),
+            (200, length),
+            "{target}"
+        );
+        hipache.line_of(&format!("HEAD {target} HTTP/1.1"), &response);
+    }
 }
 
 #[test]

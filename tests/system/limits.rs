@@ -82,3 +82,58 @@ fn a_stalled_body_is_ended_after_its_limit_and_logged() {
     let line = hipache.log().next();
     assert_eq!((line.target(), line.status), ("/up", status));
 }
+
+#[test]
+fn a_backend_that_floods_with_interim_responses_fills_no_memory() {
+    let backend = Backend::scripted(|conn, _| {
+        let head = format!(
+            "HTTP/1.1 103 Early Hints\r\nX: {}\r\n\r\n",
+            "v".repeat(8000)
+        );
+        let batch = head.repeat(4);
+        for _ in 0..2000 {
+            conn.send(&batch);
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
+        Flow::Close
+    });
+    let (_redis, mut hipache) = scene(&backend, &json!({}));
+    let worker = hipache.workers()[0];
+    let before = Hipache::resident(worker);
+    let mut client = hipache.client();
+    client.get("a.test", "/flood");
+    // It reads nothing meanwhile, so all of it would have to be kept somewhere.
+    let (start, mut most) = (Instant::now(), before);
+    while start.elapsed() < Duration::from_secs(4) {
+        most = most.max(Hipache::resident(worker));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let grown = most.saturating_sub(before);
+    assert!(grown < 8 << 20, "the worker grew by {grown} bytes");
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "here"));
+    hipache.line_of("GET /flood HTTP/1.1", &response);
+}
+
+#[test]
+fn without_descriptors_for_backends_clients_wait_in_the_queue() {
+    let backend = Backend::saying("here");
+    let redis = Redis::start();
+    redis.route("a.test", &[&backend.url()]);
+    let starter = Hipache::builder().redis(&redis).descriptors(64);
+    let mut hipache = starter.start();
+    let mut clients: Vec<_> = (0..200).map(|_| hipache.client()).collect();
+    // Whoever is accepted is served, and makes room for the next one by leaving.
+    for client in &mut clients {
+        client.get("a.test", "/x");
+    }
+    let mut statuses = Vec::new();
+    for mut client in clients {
+        client.set_limit(Duration::from_secs(30));
+        statuses.push(client.response().status);
+    }
+    assert_eq!(statuses, [200; 200]);
+    hipache.wait_for_stderr("accepting connections", 1);
+    (0..200).for_each(|_| assert_eq!(hipache.log().next().status, 200));
+}

@@ -131,6 +131,24 @@ fn what_is_in_flight_is_finished_and_idle_connections_are_answered_once_more() {
 }
 
 #[test]
+fn a_connection_that_only_pings_does_not_hold_up_the_end() {
+    let (_redis, _backend, mut hipache, _) = scene(&json!({}));
+    let mut checker = hipache.client();
+    checker.get("__ping__", "/");
+    assert_eq!(checker.response().field("connection"), None);
+    hipache.signal(Signal::SIGTERM);
+    wait_for_refusal(&hipache);
+    checker.get("__ping__", "/");
+    let response = checker.response();
+    assert_eq!(
+        (response.status, response.field("connection")),
+        (200, Some("close"))
+    );
+    assert_eq!(checker.end(SOON), Ended::Fin);
+    assert_eq!(hipache.wait(SOON).code(), Some(0));
+}
+
+#[test]
 fn an_idle_connection_is_closed_when_its_last_chance_is_over() {
     let (_redis, _backend, mut hipache, _) = scene(&json!({ "server": { "drainIdle": 0.5 } }));
     let mut idle = hipache.client();
@@ -146,7 +164,10 @@ fn an_idle_connection_is_closed_when_its_last_chance_is_over() {
         "closed after {waited:?}"
     );
     assert_eq!(silent.end(SOON), Ended::Fin);
+    // Neither client closes its side: that holds the stop up for a moment only.
     assert_eq!(hipache.wait(SOON).code(), Some(0));
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(4), "stopped after {took:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Backend, Hipache, Redis, Refused, SOON, eventually, free_port};
+use crate::harness::{Authority, Backend, Hipache, Redis, Refused, SOON, eventually, free_port};
 
 #[test]
 fn a_password_and_a_database_of_the_driver_url_are_used() {
@@ -99,6 +99,54 @@ fn a_socket_file_serves_as_well_as_a_port() {
             "here",
             "{driver}"
         );
+    }
+}
+
+#[test]
+fn tls_is_spoken_to_redis_and_its_certificate_is_checked() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let identity = ours.issue(&["localhost", "127.0.0.1"]);
+    let starter = Hipache::builder();
+    let write = |name, text: &str| starter.directory().write(name, text).display().to_string();
+    let (key, cert) = (
+        write("key.pem", identity.key()),
+        write("cert.pem", identity.certificate()),
+    );
+    let (trusted, strange) = (
+        write("ca.pem", &ours.pem()),
+        write("other.pem", &others.pem()),
+    );
+    let port = free_port().to_string();
+    let redis = Redis::with(&[
+        "--tls-port",
+        &port,
+        "--tls-key-file",
+        &key,
+        "--tls-cert-file",
+        &cert,
+        "--tls-ca-cert-file",
+        &trusted,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let backend = Backend::saying("here");
+    redis.route("a.test", &[&backend.url()]);
+    for host in ["localhost", "127.0.0.1"] {
+        let driver = json!({ "driver": format!("rediss://{host}:{port}") });
+        let with_ours = Hipache::builder()
+            .env("SSL_CERT_FILE", &trusted)
+            .set(&driver);
+        assert_eq!(
+            with_ours.start().exchange("a.test", "/x").0.text(),
+            "here",
+            "{host}"
+        );
+        let with_others = Hipache::builder()
+            .env("SSL_CERT_FILE", &strange)
+            .set(&driver);
+        let mut refusing = with_others.start();
+        assert_eq!(refusing.exchange("a.test", "/x").0.status, 503, "{host}");
+        refusing.wait_for_stderr("certificate", 1);
     }
 }
 

@@ -228,6 +228,10 @@ fn unknown_key_is_told_with_what_was_meant() {
             "workers: this key is unknown; did you mean `server.workers`?",
         ),
         (
+            r#"{"redisPasword": "x"}"#,
+            "redisPasword: this key is unknown; did you mean `redisPassword`?",
+        ),
+        (
             r#"{"htpp": {}}"#,
             "htpp: this key is unknown; did you mean `http`?",
         ),

@@ -1,5 +1,6 @@
 //! Tests of `proxy::headers`.
 
+use super::forwarding::address_value;
 use super::*;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
@@ -12,12 +13,7 @@ const NAMES: [&str; 5] = [
 ];
 
 fn forwarding(is_trusted: bool) -> Forwarding {
-    Forwarding {
-        peer: PEER,
-        is_trusted,
-        scheme: "http",
-        port: 8080,
-    }
+    Forwarding::new(PEER, is_trusted, "http", 8080)
 }
 
 fn headers(lines: &[&str]) -> HeaderMap {

@@ -300,3 +300,19 @@ fn what_has_run_out_is_swept_by_later_marks() {
     );
     assert!(story.marks.hosts.len() <= 2 * 311);
 }
+
+#[test]
+fn one_host_takes_neither_all_memory_nor_all_time() {
+    let mut story = Story::new();
+    let host = Host::parse(b"h.test").unwrap();
+    let name = |n: usize| backend(&format!("b{n}"));
+    for n in 0..2 * HOST_LIMIT {
+        story.marks.announce(&host, n % 1000, name(n), story.now);
+    }
+    let marks = &story.marks.hosts[&host];
+    assert_eq!(marks.len(), HOST_LIMIT);
+    assert_eq!(marks[0].backend.as_deref(), Some(&name(HOST_LIMIT)));
+    let last = marks[HOST_LIMIT - 1].backend.as_deref();
+    assert_eq!(last, Some(&name(2 * HOST_LIMIT - 1)));
+    assert!(story.marks.order.len() <= 2 * HOST_LIMIT);
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use redis::{ErrorKind, Parser, RedisError, Value, cmd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::dial::{Server, Stream};
@@ -122,6 +123,9 @@ async fn receive(
                 Err(error) => return error.into(),
             }
         }
+        // Each read may bring hundreds of messages, and the runtime counts reads: in a flood it
+        // would let nobody else have a turn for half a second.
+        yield_now().await;
     }
 }
 
@@ -213,6 +217,35 @@ mod tests {
             assert_eq!(parts[2], Value::BulkString(b"a\r\n;b".to_vec()));
             assert!(matches!(&values[3], Value::ServerError(error) if error.code() == "NOPERM"));
         }
+    }
+
+    #[test]
+    fn a_flood_of_announcements_lets_others_have_their_turn() {
+        const MESSAGES: usize = 8000;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let message =
+                b"*3\r\n$7\r\nmessage\r\n$4\r\ndead\r\n$26\r\na.test;http://10.0.0.1;0;2\r\n";
+            let (mut redis, stream) = tokio::io::duplex(1 << 20);
+            redis.write_all(&message.repeat(MESSAGES)).await.unwrap();
+            drop(redis);
+            let (reader, _writer) = tokio::io::split(Box::new(stream) as Box<dyn Stream>);
+            let (at, count) = (Cell::new(Instant::now()), Cell::new(0));
+            let hear = |_, _, _| count.set(count.get() + 1);
+            let (mut last, mut most) = (0, 0);
+            let others = async {
+                while last < MESSAGES {
+                    most = most.max(count.get() - last);
+                    last = count.get();
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::join!(receive(reader, &at, &hear), others);
+            assert!(most < MESSAGES / 8, "{most} of {MESSAGES} at once");
+        });
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod channel;
 mod dial;
 mod link;
+mod memo;
 mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,7 @@ use crate::scoreboard::{Counter, Slot};
 use crate::vhost::Host;
 use dial::Server;
 use link::Link;
+use memo::Memo;
 
 /// A lookup is answered or refused by then, and so is a write.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -52,6 +54,7 @@ struct Inner {
     /// `None`: writes go where reads go.
     write: Option<Link>,
     marks: RefCell<Marks>,
+    memo: RefCell<Memo>,
     ttl: Duration,
     /// When a checker last was at work, in seconds since 1970.
     checked_at: Cell<Option<f64>>,
@@ -84,6 +87,7 @@ impl RedisStore {
             read: Link::start(Rc::clone(&read)),
             write: write.map(Link::start),
             marks: RefCell::new(Marks::new(ttl)),
+            memo: RefCell::default(),
             ttl,
             checked_at: Cell::new(None),
             with_remaining: Cell::new(true),
@@ -179,7 +183,7 @@ impl Inner {
             let with_remaining = self.with_remaining.get();
             let commands = wire::lookup(&self.prefix, host, with_remaining);
             let replies = self.read.request(&commands, start + LIMIT).await?;
-            match wire::found(host, replies, with_remaining) {
+            match wire::found(host, replies, with_remaining, &mut self.memo.borrow_mut()) {
                 Ok(found) => break found,
                 Err(wire::Refusal::NoRemaining) => self.with_remaining.set(false),
                 Err(wire::Refusal::Said(text)) => return Err(text.into()),
@@ -201,7 +205,7 @@ impl Inner {
         let mut marks = self.marks.borrow_mut();
         Ok(Ok(Route {
             dead: marks.dead(host, &frontend, Some(&set), now.into_std()),
-            frontend: Rc::new(frontend),
+            frontend,
             source: Source::Redis,
             age: Duration::ZERO,
             read: now - start,

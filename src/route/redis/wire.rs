@@ -4,11 +4,13 @@
 //! transactions report one error for all of them, and an index that underflows when it is `MULTI`
 //! that was refused.
 
-use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::rc::Rc;
 use std::time::Duration;
 
-use redis::{Pipeline, ServerError, Value};
+use redis::{Cmd, Pipeline, ServerError, Value};
 
+use super::memo::{Memo, bytes};
 use crate::route::lookup::keys;
 use crate::route::marks::INDEX_LIMIT;
 use crate::vhost::{Backend, BackendId, Frontend, Host};
@@ -22,7 +24,7 @@ const CHECKER_KEY: &str = "hchecker_ping";
 #[derive(Debug)]
 pub(super) struct Found {
     /// The first list that is not empty.
-    pub(super) frontend: Option<Frontend>,
+    pub(super) frontend: Option<Rc<Frontend>>,
     /// The indexes of the dead set.
     pub(super) members: Vec<BackendId>,
     /// How long the dead set lasts.
@@ -43,18 +45,36 @@ pub(super) enum Refusal {
 /// Reads the lists of all keys of a host and its dead set, in one transaction.
 pub(super) fn lookup(prefix: &str, host: &Host, with_remaining: bool) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(11);
-    pipeline.cmd("MULTI");
+    pipeline.add_command(command("MULTI", ""));
+    let longest = "frontend:*.".len() + host.as_str().len();
+    let mut name = String::with_capacity(prefix.len() + longest);
     for key in keys(host) {
-        let key = format!("{prefix}frontend:{key}");
-        pipeline.cmd("LRANGE").arg(key).arg(0).arg(-1);
+        name.clear();
+        // A write to a string cannot fail.
+        let _ = write!(name, "{prefix}frontend:{key}");
+        let mut list = command("LRANGE", &name);
+        list.arg(b"0").arg(b"-1");
+        pipeline.add_command(list);
     }
-    let dead = format!("{prefix}dead:{host}");
-    pipeline.cmd("SMEMBERS").arg(&dead);
+    name.clear();
+    let _ = write!(name, "{prefix}dead:{host}");
+    pipeline.add_command(command("SMEMBERS", &name));
     if with_remaining {
-        pipeline.cmd("PTTL").arg(&dead);
+        pipeline.add_command(command("PTTL", &name));
     }
-    pipeline.cmd("EXEC");
+    pipeline.add_command(command("EXEC", ""));
     pipeline
+}
+
+/// A command with room for all of it, as growing it piece by piece costs more than the rest. An
+/// empty key is none.
+fn command(name: &str, key: &str) -> Cmd {
+    let mut command = Cmd::with_capacity(4, name.len() + key.len() + "0-1".len());
+    command.arg(name);
+    if !key.is_empty() {
+        command.arg(key);
+    }
+    command
 }
 
 /// What the replies to [`lookup`] say.
@@ -62,6 +82,7 @@ pub(super) fn found(
     host: &Host,
     replies: Vec<Value>,
     with_remaining: bool,
+    memo: &mut Memo,
 ) -> Result<Found, Refusal> {
     let remaining_place = replies.len().checked_sub(2).filter(|_| with_remaining);
     let items = match committed(replies) {
@@ -75,7 +96,7 @@ pub(super) fn found(
         let list = items.next();
         // A key of the wrong type hurts only those who would have been served by it.
         if frontend.is_none() {
-            frontend = parse_list(&key.to_string(), list)?;
+            frontend = parse_list(&key.to_string(), list, memo)?;
         }
     }
     let length = frontend.as_ref().map_or(0, |found| found.backends.len());
@@ -234,21 +255,18 @@ fn first_error(replies: &[Value]) -> Result<(), String> {
     }
 }
 
-fn parse_list(key: &str, list: Option<Value>) -> Result<Option<Frontend>, Refusal> {
-    let elements = match list {
-        Some(Value::Array(elements)) => elements,
+fn parse_list(
+    key: &str,
+    list: Option<Value>,
+    memo: &mut Memo,
+) -> Result<Option<Rc<Frontend>>, Refusal> {
+    match list {
+        Some(Value::Array(list)) => memo.parse(key, list).ok_or_else(|| not_a_list(key)),
         Some(Value::ServerError(error)) => {
-            return Err(Refusal::Said(format!("{key}: {}", error_text(&error))));
+            Err(Refusal::Said(format!("{key}: {}", error_text(&error))))
         }
-        _ => return Err(not_a_list(key)),
-    };
-    // An identifier may be any bytes; what is no text becomes U+FFFD.
-    let texts: Option<Vec<Cow<'_, str>>> = elements
-        .iter()
-        .map(|element| bytes(element).map(String::from_utf8_lossy))
-        .collect();
-    let texts = texts.ok_or_else(|| not_a_list(key))?;
-    Ok(Frontend::from_list(key, texts.iter().map(|text| &**text)))
+        _ => Err(not_a_list(key)),
+    }
 }
 
 fn not_a_list(key: &str) -> Refusal {
@@ -274,14 +292,6 @@ fn parse_index(text: &[u8]) -> Option<BackendId> {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-fn bytes(value: &Value) -> Option<&[u8]> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.as_bytes()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -120,11 +120,21 @@ fn digit(value: u64) -> u8 {
 
 /// IPv4 with `::ffff:` in front, as people's parsers expect it; IPv6 as RFC 5952 writes it.
 fn append_address(out: &mut Vec<u8>, address: IpAddr) {
-    // A write to a vector cannot fail.
-    let _ = match address {
-        IpAddr::V4(address) => write!(out, "::ffff:{address}"),
-        IpAddr::V6(address) => write!(out, "{address}"),
+    let address = match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => {
+            // A write to a vector cannot fail.
+            let _ = write!(out, "{address}");
+            return;
+        }
     };
+    out.extend_from_slice(b"::ffff");
+    let mut separator = b':';
+    for octet in address.octets() {
+        out.push(separator);
+        append_number(out, octet.into());
+        separator = b'.';
+    }
 }
 
 /// Three digits; `000`, as nginx writes it, where no status was sent.

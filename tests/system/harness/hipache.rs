@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::config::{defaults, merge};
+use super::etc::PrivateEtc;
 use super::{Client, Directory, Line, Log, Redis, Response, SOON, eventually, process};
 
 /// The binary under test.
@@ -61,9 +62,22 @@ pub(crate) struct Starter {
     config: Value,
     arguments: Option<Vec<String>>,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
+    etc: Option<PrivateEtc>,
 }
 
 impl Starter {
+    /// The binary, with what surrounds it: a limit on its descriptors, or an /etc of its own.
+    fn command(&self) -> Command {
+        if let Some(limit) = self.descriptors {
+            let mut limited = Command::new("prlimit");
+            limited.args([&format!("--nofile={limit}:{limit}"), binary()]);
+            return limited;
+        }
+        let with_etc = self.etc.as_ref().map(PrivateEtc::command);
+        with_etc.unwrap_or_else(|| Command::new(binary()))
+    }
+
     /// Puts these keys over the configuration; `null` removes one.
     pub(crate) fn set(mut self, keys: &Value) -> Self {
         merge(&mut self.config, keys);
@@ -82,9 +96,21 @@ impl Starter {
         self
     }
 
+    /// Limits the descriptors of each of its processes.
+    pub(crate) fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
+        self
+    }
+
     /// Starts without a configuration file, with these arguments.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = Some(arguments.iter().map(ToString::to_string).collect());
+        self
+    }
+
+    /// Runs it with an `/etc` of its own.
+    pub(crate) fn etc(mut self, etc: PrivateEtc) -> Self {
+        self.etc = Some(etc);
         self
     }
 
@@ -119,11 +145,12 @@ impl Starter {
     fn spawn(self, log: Log) -> Hipache {
         let file = self.directory.write("config.json", self.config.to_string());
         let file = file.display().to_string();
+        let mut command = self.command();
         let arguments = self
             .arguments
             .unwrap_or_else(|| vec!["--config".to_owned(), file]);
         let stdout = std::fs::File::create(self.directory.join("stdout")).unwrap();
-        let mut child = Command::new(binary())
+        let mut child = command
             .args(&arguments)
             .current_dir(self.directory.path())
             .env_remove("SETTINGS_FLAVOR")
@@ -144,6 +171,7 @@ impl Starter {
         let addresses = Vec::new();
         Hipache {
             directory: self.directory,
+            _etc: self.etc,
             child,
             ended: None,
             stderr,
@@ -156,6 +184,7 @@ impl Starter {
 /// A running proxy, ended on drop.
 pub(crate) struct Hipache {
     directory: Directory,
+    _etc: Option<PrivateEtc>,
     child: Child,
     ended: Option<ExitStatus>,
     stderr: Arc<Mutex<Vec<String>>>,
@@ -173,6 +202,8 @@ impl Hipache {
             config,
             arguments: None,
             env: Vec::new(),
+            descriptors: None,
+            etc: None,
         }
     }
 

@@ -116,7 +116,12 @@ fn the_first_list_that_is_not_empty_wins_whatever_is_wrong_behind_it() {
     for (case, lists, expected) in cases {
         let mut items = Vec::from(lists);
         items.extend([none(), Value::Int(-2)]);
-        let found = found(&host("a.test"), carried_out(items), true);
+        let found = found(
+            &host("a.test"),
+            carried_out(items),
+            true,
+            &mut Memo::default(),
+        );
         let vhost = found.map(|found| found.frontend.map(|frontend| frontend.vhost.to_string()));
         assert_eq!(vhost, expected.map(|id| id.map(str::to_owned)), "{case}");
     }
@@ -153,7 +158,7 @@ fn dead_sets_are_read_as_far_as_they_make_sense() {
     for (set, remaining, members, left, is_bad) in cases {
         let case = format!("{set:?}");
         let items = vec![texts(&["id", "http://a", "http://b"]), set, remaining];
-        let found = found(&host(""), carried_out(items), true).unwrap();
+        let found = found(&host(""), carried_out(items), true, &mut Memo::default()).unwrap();
         assert_eq!(found.members, members, "{case}");
         assert_eq!(found.remaining, left.map(Duration::from_millis), "{case}");
         assert_eq!(found.problem.is_some(), is_bad, "{case}");
@@ -165,7 +170,7 @@ fn what_is_no_text_is_kept_readable() {
     let odd = Value::BulkString(b"\xff\r\n\"id".to_vec());
     let list = Value::Array(vec![odd, text("http://a"), Value::BulkString(vec![0xfe])]);
     let items = vec![list, texts(&[]), Value::Int(-2)];
-    let frontend = found(&host(""), carried_out(items), true)
+    let frontend = found(&host(""), carried_out(items), true, &mut Memo::default())
         .unwrap()
         .frontend
         .unwrap();
@@ -191,12 +196,12 @@ fn refusals_are_told_by_their_cause() {
         text.split('|').map(reply).collect()
     };
     for (text, expected) in cases {
-        let refusal = found(&host(""), replies(text), true).unwrap_err();
+        let refusal = found(&host(""), replies(text), true, &mut Memo::default()).unwrap_err();
         assert_eq!(refusal, Refusal::Said(expected.to_owned()), "{text}");
     }
     let refused = replies(".|.|.|NOPERM pttl|EXECABORT");
     assert_eq!(
-        found(&host(""), refused, true).unwrap_err(),
+        found(&host(""), refused, true, &mut Memo::default()).unwrap_err(),
         Refusal::NoRemaining
     );
 }
@@ -219,7 +224,7 @@ fn nonsense_is_told_as_such() {
     ];
     for (replies, expected) in cases {
         let case = format!("{replies:?}");
-        let refusal = found(&host(""), replies, true).unwrap_err();
+        let refusal = found(&host(""), replies, true, &mut Memo::default()).unwrap_err();
         assert_eq!(refusal, Refusal::Said(expected.to_owned()), "{case}");
     }
 }
