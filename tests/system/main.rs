@@ -13,6 +13,7 @@
 
 mod access_log;
 mod access_log_files;
+mod admin;
 mod backends;
 mod bodies;
 mod cli;
@@ -22,6 +23,7 @@ mod harness;
 mod http;
 mod http_errors;
 mod limits;
+mod metrics;
 mod privileges;
 mod processes;
 mod redis_outage;

@@ -11,6 +11,7 @@ mod log;
 mod process;
 mod redis;
 mod resp;
+mod scrape;
 mod tls;
 mod wire;
 
@@ -26,6 +27,7 @@ pub(crate) use load::{Failure, Load, Outcome};
 pub(crate) use log::Log;
 pub(crate) use process::{is_alive, signal, status};
 pub(crate) use redis::{Redis, Subscriber, free_port};
+pub(crate) use scrape::Scrape;
 pub(crate) use tls::Authority;
 pub(crate) use wire::Ended;
 
