@@ -17,6 +17,7 @@
 //!
 //! The map of modules, and what each may use, is `docs/architecture.md`.
 
+pub(crate) mod admin;
 pub mod balance;
 pub mod cli;
 pub mod config;

@@ -28,6 +28,8 @@ pub(super) struct File {
     pub(super) server: Written<Server>,
     /// Listeners for plain HTTP.
     pub(super) http: Written<Http>,
+    /// The listener for operators and scrapers.
+    pub(super) admin: Written<Admin>,
     /// Listeners for HTTPS: checked, not served by this version.
     pub(super) https: Written<Https>,
     /// Where routes come from: `redis://:password@host:port/database#prefix`, every part optional,
@@ -129,6 +131,19 @@ pub(super) struct Http {
     /// Addresses and ranges whose forwarded headers are believed and whose `X-Debug` is answered.
     /// Default: loopback and private ranges.
     pub(super) trusted_proxies: Written<OneOrMany<Range>>,
+}
+
+/// The listener for operators and scrapers: `/metrics`, `/healthz`, `/readyz`, `/status`.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Admin {
+    /// Port of the addresses that name none; 0 lets the system choose. Default 9180.
+    pub(super) port: Written<Port>,
+    /// Addresses to listen on, in the forms of `http.bind`. Default: none.
+    pub(super) bind: Written<OneOrMany<Bind<HttpListener>>>,
+    /// Vhosts with metrics of their own in each worker, 0 to 1000; all others share one label.
+    /// Default 100.
+    pub(super) vhosts: Written<Whole>,
 }
 
 /// One address for plain HTTP.
@@ -242,6 +257,7 @@ section!(
     Server,
     LruCache,
     Http,
+    Admin,
     HttpListener,
     Https,
     HttpsListener

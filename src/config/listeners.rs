@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::file::{Certificate, Http as WrittenHttp, HttpListener, Https, HttpsListener};
+use super::file::{
+    Admin as WrittenAdmin, Certificate, Http as WrittenHttp, HttpListener, Https, HttpsListener,
+};
 use super::findings::Findings;
 use super::forms::{Bind, OneOrMany};
 use super::values::{Address, PathText};
 use super::written::Written;
-use super::{Http, HttpsBind, Secret};
+use super::{Admin, Http, HttpsBind, Secret};
 
 /// Loopback, and the ranges of RFC 1918 and RFC 4193: there stands the outer proxy.
 pub(super) fn default_trusted() -> Vec<IpNet> {
@@ -34,7 +36,7 @@ pub(super) fn http(written: WrittenHttp, findings: &mut Findings) -> Http {
     let port = written.port.right().map_or(80, |port| port.0);
     let bind = match written.bind.right() {
         None => vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)],
-        Some(binds) => http_binds(binds, port, findings),
+        Some(binds) => http_binds("http.bind", binds, port, findings),
     };
     let trusted = written.trusted_proxies.right().map(OneOrMany::right);
     Http {
@@ -45,13 +47,46 @@ pub(super) fn http(written: WrittenHttp, findings: &mut Findings) -> Http {
     }
 }
 
+/// Vhosts with metrics of their own.
+const VHOSTS: usize = 100;
+/// The same at most: the bound of what a scrape may grow to.
+const MAX_VHOSTS: u32 = 1_000;
+
+/// What a file without a word means for the admin listener: there is none.
+pub(super) fn admin_default() -> Admin {
+    Admin {
+        bind: Vec::new(),
+        vhosts: VHOSTS,
+    }
+}
+
+/// The admin listener.
+pub(super) fn admin(written: WrittenAdmin, findings: &mut Findings) -> Admin {
+    let port = written.port.right().map_or(9180, |port| port.0);
+    let binds = written.bind.right();
+    let bind = binds.map_or_else(Vec::new, |binds| {
+        http_binds("admin.bind", binds, port, findings)
+    });
+    let vhosts = match written.vhosts.right().map(|vhosts| vhosts.0) {
+        None => VHOSTS,
+        Some(vhosts @ ..=MAX_VHOSTS) => vhosts as usize,
+        Some(vhosts) => {
+            let text = format_args!("{vhosts} is not in 0–{MAX_VHOSTS}");
+            findings.error("admin.vhosts", text);
+            VHOSTS
+        }
+    };
+    Admin { bind, vhosts }
+}
+
 fn http_binds(
+    path: &str,
     binds: OneOrMany<Bind<HttpListener>>,
     port: u16,
     findings: &mut Findings,
 ) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
-    for (path, bind) in with_paths("http.bind", binds) {
+    for (path, bind) in with_paths(path, binds) {
         let listener = match bind {
             Bind::Address(address) => HttpListener {
                 address: Written::Right(address),

@@ -35,7 +35,7 @@ pub(crate) use check::check;
 pub(crate) use findings::Findings;
 pub(crate) use load::{find, load};
 pub(crate) use quick::{QuickRoute, quick};
-pub(crate) use show::show;
+pub(crate) use show::{hash, show};
 
 /// Everything that the proxy was told, after all checks.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct Config {
     pub server: Server,
     /// Listeners for plain HTTP.
     pub http: Http,
+    /// The listener for operators and scrapers.
+    pub admin: Admin,
     /// Listeners for HTTPS: parsed and checked, not served yet.
     pub https: Vec<HttpsBind>,
     /// Where routes come from.
@@ -131,6 +133,15 @@ pub struct Http {
     /// Peers whose forwarded headers are believed and whose `X-Debug` is answered.
     /// Default: loopback and private ranges.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// The listener for operators and scrapers.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Addresses to listen on. Default: none.
+    pub bind: Vec<SocketAddr>,
+    /// Vhosts with metrics of their own in each worker, at most 1000. Default 100.
+    pub vhosts: usize,
 }
 
 /// One HTTPS listener with its certificate files.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::findings::Findings;
-use super::listeners::default_trusted;
+use super::listeners::{admin_default, default_trusted};
 use super::resolve::{Surroundings, server_default};
 use super::{AccessLog, Config, Driver, Http, Server, identity};
 
@@ -37,6 +37,7 @@ pub(crate) fn quick(
             bind: listen,
             trusted_proxies: default_trusted(),
         },
+        admin: admin_default(),
         https: Vec::new(),
         driver: Driver::Routes(table(routes)),
         identity,

@@ -41,6 +41,7 @@ pub(super) fn resolve(mut file: File, around: Surroundings, findings: &mut Findi
     Config {
         server: server(written, around, findings),
         http: listeners::http(file.http.right().unwrap_or_default(), findings),
+        admin: listeners::admin(file.admin.right().unwrap_or_default(), findings),
         https: listeners::https(file.https.right().unwrap_or_default(), findings),
         driver: driver(file.driver, old_redis, findings),
         identity: around

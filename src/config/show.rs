@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    AccessLog, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
+    AccessLog, Admin, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
     RedisServer, Server,
 };
 
@@ -16,6 +16,7 @@ pub(crate) fn show(config: &Config) -> Json {
     let mut shown = Map::new();
     shown.insert("server".into(), server(&config.server));
     shown.insert("http".into(), http(&config.http));
+    shown.insert("admin".into(), admin(&config.admin));
     if !config.https.is_empty() {
         let binds: Vec<_> = config.https.iter().map(https).collect();
         shown.insert("https".into(), json!({ "bind": binds }));
@@ -71,9 +72,28 @@ fn server(server: &Server) -> Json {
     })
 }
 
+/// The number of a configuration, the same in every process and after every start: FNV-1a over what
+/// is shown, so secrets are no part of it.
+pub(crate) fn hash(config: &Config) -> String {
+    let text = show(config).to_string();
+    let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    format!("{hash:016x}")
+}
+
+fn admin(admin: &Admin) -> Json {
+    json!({
+        "bind": admin.bind.iter().map(address).collect::<Vec<_>>(),
+        "vhosts": admin.vhosts,
+    })
+}
+
+fn address(bind: &std::net::SocketAddr) -> Json {
+    json!({ "address": bind.ip(), "port": bind.port() })
+}
+
 fn http(http: &Http) -> Json {
-    let address =
-        |bind: &std::net::SocketAddr| json!({ "address": bind.ip(), "port": bind.port() });
     json!({
         "bind": http.bind.iter().map(address).collect::<Vec<_>>(),
         "trustedProxies": http.trusted_proxies,

@@ -122,6 +122,14 @@ impl Queue {
 }
 
 impl Shortage {
+    /// For a queue whose connections are few and need no second descriptor.
+    pub(crate) fn unreserved() -> Self {
+        Self {
+            told: Cell::new(None),
+            room: RawFd::MAX,
+        }
+    }
+
     /// Room as the limit of this process has it.
     pub(crate) fn new() -> Self {
         // Where it cannot be read or is endless, `accept` itself will tell of a shortage.

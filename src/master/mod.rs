@@ -53,6 +53,8 @@ pub fn run(config: Config) -> ExitCode {
 struct Master {
     config: Config,
     listeners: Listeners,
+    /// One socket an address, which all workers share.
+    admin: Listeners,
     /// What new workers write their log to.
     log: Option<OwnedFd>,
     scoreboard: Scoreboard,
@@ -135,6 +137,7 @@ impl Master {
             self.workers.tell(slot, ToWorker::Drain { limit, is_final });
         }
         self.listeners.retain(|_| false);
+        self.admin.retain(|_| false);
     }
 
     fn leave(self, exodus: Exodus) -> Outcome {
@@ -152,6 +155,7 @@ impl Master {
                 slot,
                 scoreboard: self.scoreboard,
                 listeners: self.listeners,
+                admin: self.admin,
                 channel,
                 access_log: self.log,
             })),
@@ -231,6 +235,9 @@ impl Master {
         for death in self.workers.reap() {
             let owes_lines = self.config.server.access_log != AccessLog::Off;
             let lost_lines = self.scoreboard.slot(death.slot).bury(owes_lines);
+            if !self.is_stopping {
+                self.scoreboard.count_death(death.reason);
+            }
             if self.is_stopping && death.is_clean && lost_lines == 0 {
                 tracing::debug!(slot = death.slot, status = death.status, "worker left");
             } else {

@@ -28,10 +28,12 @@ impl Master {
         let count = config.server.workers;
         let listeners = listener::bind(&config.http.bind, count)
             .map_err(StartError::when("binding the listening sockets"))?;
+        let admin = listener::bind(&config.admin.bind, 1)
+            .map_err(StartError::when("binding the admin listener"))?;
         let log = log::open(&config.server.access_log, config.identity.as_ref())
             .map_err(StartError::when("opening the access log"))?;
-        let scoreboard =
-            Scoreboard::create(count).map_err(StartError::when("mapping the scoreboard"))?;
+        let scoreboard = Scoreboard::create(count, config.admin.vhosts)
+            .map_err(StartError::when("mapping the scoreboard"))?;
         let signals = Signals::block().map_err(StartError::when("blocking signals"))?;
         emit(&Event::Started {
             pid: nix::unistd::getpid().as_raw(),
@@ -40,11 +42,15 @@ impl Master {
         for address in listeners.addresses() {
             emit(&Event::Listening { address });
         }
+        for address in admin.addresses() {
+            emit(&Event::AdminListening { address });
+        }
         Ok(Self {
             supervisor: Supervisor::new(count, config.server.graceful_wait),
             workers: Workers::new(count),
             config,
             listeners,
+            admin,
             log,
             scoreboard,
             signals,

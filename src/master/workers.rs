@@ -13,6 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::control::{self, Heard, MasterEnd, ToMaster, ToWorker};
+use crate::scoreboard::Death as Reason;
 use crate::sys::{self, Forked};
 use crate::telemetry::{Event, emit};
 use crate::worker::Exit;
@@ -49,6 +50,7 @@ pub(super) struct Death {
     pub(super) status: String,
     /// It left as it should, in the end of a drain.
     pub(super) is_clean: bool,
+    pub(super) reason: Reason,
     pub(super) could_not_start: bool,
     pub(super) lived: Duration,
 }
@@ -177,6 +179,12 @@ impl Workers {
             slot,
             pid,
             status: describe(status, exit),
+            reason: match (status, exit) {
+                (WaitStatus::Signaled(..), _) => Reason::Signal,
+                (_, Some(Exit::Drained | Exit::Forced)) => Reason::Left,
+                (_, Some(Exit::CouldNotStart)) => Reason::CouldNotStart,
+                (_, None) => Reason::Status,
+            },
             is_clean: matches!(exit, Some(Exit::Drained | Exit::Forced)),
             could_not_start: exit == Some(Exit::CouldNotStart),
             lived: process.born.elapsed(),

@@ -1,7 +1,7 @@
 //! The record of one request and its response: opened when the head has been read, filled in by
 //! each phase, finished exactly once.
 //!
-//! [`Exchange::finish`] is the only way into the access log and, later, into traces and metrics.
+//! [`Exchange::finish`] is the only way into the access log, the metrics and, later, into traces.
 //! An exchange that is dropped unfinished finishes itself: its client left, or the worker ended.
 
 use std::cell::Cell;
@@ -19,7 +19,9 @@ use super::headers::written_target;
 use crate::error::End;
 use crate::route::{Route, Source};
 use crate::scoreboard::{Counter, Gauge, Slot};
-use crate::telemetry::{AccessLog, AttemptRecord, Lookup, Record, RequestLine, RouteRecord};
+use crate::telemetry::{
+    AccessLog, AttemptRecord, Lookup, Metrics, Record, RequestLine, RouteRecord,
+};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Frontend, Host};
 
@@ -27,6 +29,8 @@ use crate::vhost::{Backend, BackendId, Frontend, Host};
 pub(crate) struct Sinks {
     /// The access log of this worker.
     pub(crate) access_log: Rc<AccessLog>,
+    /// The metrics of this worker.
+    pub(crate) metrics: Metrics,
     /// The counters of this worker.
     pub(crate) slot: Slot,
     /// The worker ends now: what is still in flight was cut by us.
@@ -206,7 +210,7 @@ impl Exchange {
         &self.link
     }
 
-    /// Finishes the record: one line, and later one trace and the metrics.
+    /// Finishes the record: one line, the metrics, and later one trace.
     pub(crate) fn finish(mut self: Box<Self>, end: End) {
         self.record(end);
     }
@@ -254,6 +258,7 @@ impl Exchange {
             end: end.as_str(),
         };
         debug!(?record, "exchange finished");
+        self.sinks.metrics.record(&record, None);
         self.sinks.access_log.write(&record);
     }
 }
@@ -314,4 +319,16 @@ impl Line {
 
 fn bytes_of(value: Option<&HeaderValue>) -> &[u8] {
     value.map_or(b"", HeaderValue::as_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::names::WORDS;
+
+    #[test]
+    fn every_end_has_a_label_in_the_metrics() {
+        let words: Vec<_> = End::ALL.into_iter().map(End::as_str).collect();
+        assert_eq!(words, WORDS);
+    }
 }

@@ -49,7 +49,7 @@ use crate::listener::Downstream;
 use crate::relay::RequestBody;
 use crate::route::{Route, RouteError, Router};
 use crate::scoreboard::Slot;
-use crate::telemetry::AccessLog;
+use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::Upstreams;
 use crate::vhost::Host;
 
@@ -60,7 +60,8 @@ const HTTP: &str = "http";
 pub(crate) struct Proxy {
     config: Rc<Config>,
     sinks: Rc<Sinks>,
-    router: Rc<Router>,
+    /// The routes of this worker.
+    pub(crate) router: Rc<Router>,
     upstreams: Rc<Upstreams<RequestBody>>,
     pages: Pages,
     budget: RefCell<RetryBudget>,
@@ -76,6 +77,7 @@ impl Proxy {
             budget: RefCell::default(),
             sinks: Rc::new(Sinks {
                 access_log,
+                metrics: Metrics::new(slot),
                 slot,
                 is_ending: Cell::new(false),
             }),

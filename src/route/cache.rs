@@ -20,6 +20,8 @@ pub(super) struct Cache {
     hand: usize,
     size: usize,
     ttl: Duration,
+    /// When the latest route came in.
+    latest: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,7 @@ impl Cache {
             hand: 0,
             size,
             ttl,
+            latest: None,
         }
     }
 
@@ -68,6 +71,9 @@ impl Cache {
         if self.size == 0 {
             return;
         }
+        if route.is_some() {
+            self.latest = Some(now);
+        }
         let entry = Entry {
             host: host.clone(),
             route: route.cloned(),
@@ -86,6 +92,12 @@ impl Cache {
             self.places.remove(&self.entries[place].host);
             self.entries[place] = entry;
         }
+    }
+
+    /// Whether some host can be served from here.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        let is_fresh = |at| now.saturating_duration_since(at) < self.ttl;
+        self.latest.is_some_and(is_fresh)
     }
 
     /// Forgets a host.
@@ -158,7 +170,9 @@ mod tests {
             assert_eq!(hit.age, now - start);
             assert_eq!(hit.read, Duration::from_millis(3));
             assert_eq!(hit.source, Source::Cache);
+            assert!(cache.is_usable(now));
         }
+        assert!(!cache.is_usable(start + TTL));
         assert_eq!(found(&mut cache, "a", start + TTL), None);
     }
 
@@ -166,6 +180,7 @@ mod tests {
     fn misses_are_kept_and_marks_drop_the_entry() {
         let (mut cache, now) = (Cache::new(10, TTL), Instant::now());
         cache.insert(&host("none"), None, now);
+        assert!(!cache.is_usable(now), "a kept miss serves nobody");
         for name in ["a", "b", "c"] {
             cache.insert(&host(name), Some(&route(name)), now);
         }

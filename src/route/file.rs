@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::table::{KeyError, LocalMarks, Table};
 use super::task::Task;
-use super::{Lookup, Marked, RouteError, RouteStore, Source, Suspect};
+use super::{DeadReport, Lookup, Marked, RouteError, RouteStore, Source, Suspect};
 use crate::telemetry::{self, Event};
 use crate::vhost::Host;
 
@@ -92,6 +92,17 @@ impl RouteStore for FileStore {
 
     fn is_checked(&self) -> bool {
         false
+    }
+
+    fn readiness(&self) -> Result<(), Rc<str>> {
+        match &*self.state.borrow() {
+            State::Good(_) => Ok(()),
+            State::Missing(cause) => Err(Rc::clone(cause)),
+        }
+    }
+
+    fn dead(&self, limit: usize) -> Vec<DeadReport> {
+        self.marks.dead(limit)
     }
 }
 

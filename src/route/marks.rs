@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::DeadReport;
 use crate::balance::BackendSet;
 use crate::vhost::{Backend, BackendId, Frontend, Host};
 use mark::{Mark, Origin, Write};
@@ -205,6 +206,21 @@ impl Marks {
             };
             self.remember(host, mark, now);
         }
+    }
+
+    /// The backends that are held for dead, so many at most, in no order.
+    pub(super) fn report(&self, limit: usize, now: Instant) -> Vec<DeadReport> {
+        let marks = self.hosts.iter();
+        let marks = marks.flat_map(|(host, marks)| marks.iter().map(move |mark| (host, mark)));
+        let held = marks.filter(|(_, mark)| mark.is_held(now));
+        let reports = held.filter_map(|(host, mark)| {
+            Some(DeadReport {
+                host: host.as_str().to_owned(),
+                id: mark.id,
+                url: mark.backend.as_ref()?.url.to_string(),
+            })
+        });
+        reports.take(limit).collect()
     }
 
     fn find(&mut self, host: &Host, id: BackendId, backend: &Backend) -> Option<&mut Mark> {

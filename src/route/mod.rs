@@ -8,6 +8,7 @@ mod file;
 mod lookup;
 mod marks;
 mod redis;
+mod report;
 mod table;
 mod task;
 mod throttle;
@@ -23,6 +24,7 @@ use crate::scoreboard::{Counter, Slot};
 use crate::telemetry::{self, Event};
 use crate::vhost::{Backend, BackendId, Frontend, Host};
 use cache::Cache;
+pub(crate) use report::{DeadReport, LinkReport};
 
 /// The answer to "which backends serve this host".
 #[derive(Clone, Debug)]
@@ -86,6 +88,17 @@ trait RouteStore {
 
     /// Whether an active health checker is at work.
     fn is_checked(&self) -> bool;
+
+    /// Whether it could answer now, or why not.
+    fn readiness(&self) -> Result<(), Rc<str>>;
+
+    /// Its connections, if it has any.
+    fn links(&self) -> Vec<LinkReport> {
+        Vec::new()
+    }
+
+    /// Backends that are held for dead, so many at most.
+    fn dead(&self, limit: usize) -> Vec<DeadReport>;
 }
 
 /// The answer of a store, or the wait for it. Dropping the wait loses the answer and nothing else.
@@ -188,6 +201,26 @@ impl Router {
     /// count against a backend.
     pub(crate) fn is_checked(&self) -> bool {
         self.store.is_checked()
+    }
+
+    /// Whether requests can be routed: the store answers, or the cache still knows some host. Or
+    /// why not.
+    pub(crate) fn readiness(&self) -> Result<(), Rc<str>> {
+        let cache = self.cache.as_ref();
+        let is_cached = cache.is_some_and(|cache| cache.borrow().is_usable(Instant::now()));
+        self.store
+            .readiness()
+            .or_else(|cause| if is_cached { Ok(()) } else { Err(cause) })
+    }
+
+    /// The connections of the store.
+    pub(crate) fn links(&self) -> Vec<LinkReport> {
+        self.store.links()
+    }
+
+    /// Backends that this worker holds for dead, so many at most.
+    pub(crate) fn dead(&self, limit: usize) -> Vec<DeadReport> {
+        self.store.dead(limit)
     }
 
     fn recall(&self, host: &Host) -> Option<Result<Route, RouteError>> {

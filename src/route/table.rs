@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::lookup::{Key, SUFFIX_LABELS, keys};
 use super::marks::Marks;
-use super::{Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
+use super::{DeadReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
 use crate::telemetry::{self, Event};
 use crate::vhost::{Frontend, Host};
 
@@ -139,6 +139,11 @@ impl LocalMarks {
         Marked::Dead
     }
 
+    /// Backends that are dead, so many at most.
+    pub(super) fn dead(&self, limit: usize) -> Vec<DeadReport> {
+        self.0.borrow().report(limit, Instant::now())
+    }
+
     /// The answer for a host, given its frontend.
     pub(super) fn answer(
         &self,
@@ -197,6 +202,14 @@ impl RouteStore for TableStore {
 
     fn is_checked(&self) -> bool {
         false
+    }
+
+    fn readiness(&self) -> Result<(), Rc<str>> {
+        Ok(())
+    }
+
+    fn dead(&self, limit: usize) -> Vec<DeadReport> {
+        self.marks.dead(limit)
     }
 }
 

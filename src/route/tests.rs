@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::{
-    AccessLog, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Timeouts,
+    AccessLog, Admin, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Timeouts,
 };
 
 fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
@@ -34,6 +34,10 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         http: Http {
             bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             trusted_proxies: Vec::new(),
+        },
+        admin: Admin {
+            bind: Vec::new(),
+            vhosts: 0,
         },
         https: Vec::new(),
         driver,

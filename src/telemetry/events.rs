@@ -19,6 +19,11 @@ pub(crate) enum Event<'a> {
         /// Address with the port in force.
         address: SocketAddr,
     },
+    /// The admin socket is bound.
+    AdminListening {
+        /// Address with the port in force.
+        address: SocketAddr,
+    },
     /// The master is ready to fork.
     Started {
         /// Process id of the master.
@@ -192,6 +197,7 @@ fn passes(throttle: &Throttle, kind: &str) -> bool {
 fn tell_process(event: &Event<'_>) {
     match event {
         Event::Listening { address } => info!(%address, "listening"),
+        Event::AdminListening { address } => info!(%address, "admin listens"),
         Event::Started { pid, workers } => info!(pid, workers, "started"),
         Event::WorkerStarted { slot, pid } => info!(slot, pid, "worker started"),
         Event::WorkerReady { slot, pid } => info!(slot, pid, "worker ready"),
@@ -261,6 +267,7 @@ fn tell_surroundings(event: &Event<'_>) {
         }
         Event::Problem { doing, error } => error!(doing, error = error.to_string(), "problem"),
         Event::Listening { .. }
+        | Event::AdminListening { .. }
         | Event::Started { .. }
         | Event::WorkerStarted { .. }
         | Event::WorkerReady { .. }

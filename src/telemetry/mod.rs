@@ -3,7 +3,10 @@
 //! Knows no other module's types: events and records carry plain borrowed values.
 
 mod access_log;
+mod busiest;
 mod events;
+mod metrics;
+pub(crate) mod names;
 mod record;
 mod stderr;
 mod throttle;
@@ -11,5 +14,6 @@ mod writer;
 
 pub(crate) use access_log::AccessLog;
 pub(crate) use events::{Event, emit};
+pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord};
 pub(crate) use stderr::init;

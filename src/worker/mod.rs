@@ -9,6 +9,7 @@ mod exit;
 mod identity;
 mod orders;
 mod signals;
+mod vitals;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +20,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::config::Config;
+use crate::admin::{self, Facts};
+use crate::config::{self, Config};
 use crate::control::{ToMaster, WorkerEnd};
 use crate::drain::Drain;
 use crate::listener::Listeners;
@@ -54,6 +56,8 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// Those of all slots: it may have to accept for another.
     pub(crate) listeners: Listeners,
+    /// Those of the admin listener.
+    pub(crate) admin: Listeners,
     /// Its own end.
     pub(crate) channel: OwnedFd,
     /// Where to write the access log.
@@ -96,12 +100,25 @@ async fn serve(inheritance: Inheritance, slot: Slot, log: Rc<AccessLog>) -> io::
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
     let _heart = tokio::task::spawn_local(beat(slot));
+    let _vitals = tokio::task::spawn_local(vitals::report(slot, Rc::clone(&proxy.router)));
+    let facts = Facts {
+        board: inheritance.scoreboard,
+        number: inheritance.slot,
+        slot,
+        router: Rc::clone(&proxy.router),
+        configuration: config::hash(&config),
+    };
+    let admin = tokio::task::spawn_local(admin::serve(inheritance.admin, facts));
     slot.enter(State::Serving);
     report(&channel, ToMaster::Ready).await;
     let leave = orders::until_told_to_leave(&channel, &mut acceptors, &log).await;
     slot.enter(State::Draining);
     let finish = async {
         let leave = leave.unwrap_or_else(|| acceptors.leave_alone(config.server.graceful_wait));
+        if !leave.is_final {
+            // Others answer; in the last drain nobody else would.
+            admin.abort();
+        }
         finish(
             leave,
             acceptors,

@@ -13,6 +13,7 @@
 
 mod access_log;
 mod access_log_files;
+mod admin;
 mod backends;
 mod bodies;
 mod cache;
@@ -25,6 +26,7 @@ mod http;
 mod http_errors;
 mod limits;
 mod limits_by_phase;
+mod metrics;
 mod privileges;
 mod processes;
 mod redis_outage;

@@ -150,6 +150,14 @@ fn each_wrong_setting_elsewhere_is_told_with_path_and_unit() {
             "http.bind[1].port: port -1 is not in 0–65535",
         ),
         (
+            r#"{"admin": {"bind": [{"port": 7}]}}"#,
+            "admin.bind[0]: the address is missing, expected {\"address\": IP, \"port\": PORT}",
+        ),
+        (
+            r#"{"admin": {"vhosts": 1001}}"#,
+            "admin.vhosts: 1001 is not in 0–1000",
+        ),
+        (
             r#"{"http": {"trustedProxies": ["10.0.0.0/33"]}}"#,
             "http.trustedProxies[0]: \"10.0.0.0/33\" is no IP address or range such as 10.0.0.0/8",
         ),

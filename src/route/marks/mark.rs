@@ -80,6 +80,16 @@ impl Mark {
             || set.is_some_and(|set| set.members.contains(&self.id))
     }
 
+    /// Whether the mark counts against its backend as far as is known without a read.
+    pub(super) fn is_held(&self, now: Instant) -> bool {
+        now < self.until
+            && match self.origin {
+                Origin::Own { until, .. } => now < until,
+                Origin::Announced { was_in_set, .. } => was_in_set,
+                Origin::Listed { .. } => true,
+            }
+    }
+
     /// Adds the backend wherever it stands in the list now.
     pub(super) fn insert_into(&self, dead: &mut BackendSet, frontend: &Frontend) {
         for (id, entry) in frontend.backends.iter().enumerate() {

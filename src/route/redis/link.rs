@@ -5,6 +5,8 @@
 //! twice). Invariants: a request is answered or refused by its deadline; a connection that keeps
 //! silent is replaced like one that is closed, which the crate alone would not do.
 
+mod report;
+
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;

@@ -21,7 +21,9 @@ use tokio::time::{Instant, sleep};
 use super::marks::{DeadSet, Marks, Ticket};
 use super::task::Task;
 use super::throttle::Throttle;
-use super::{Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
+use super::{
+    DeadReport, LinkReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect,
+};
 use crate::config::RedisDriver;
 use crate::scoreboard::{Counter, Slot};
 use crate::vhost::Host;
@@ -172,6 +174,27 @@ impl RouteStore for RedisStore {
         let now = now.unwrap_or_default().as_secs_f64();
         let checked_at = self.inner.checked_at.get();
         checked_at.is_some_and(|time| now - time <= CHECKER_FRESH.as_secs_f64())
+    }
+
+    fn readiness(&self) -> Result<(), Rc<str>> {
+        self.inner.read.down().map_or(Ok(()), Err)
+    }
+
+    fn links(&self) -> Vec<LinkReport> {
+        let report = |role, link: &Link| LinkReport {
+            server: link.server().to_owned(),
+            role,
+            down: link.down(),
+        };
+        let write = self.inner.write.as_ref();
+        std::iter::once(report("read", &self.inner.read))
+            .chain(write.map(|link| report("write", link)))
+            .collect()
+    }
+
+    fn dead(&self, limit: usize) -> Vec<DeadReport> {
+        let marks = self.inner.marks.borrow();
+        marks.report(limit, Instant::now().into_std())
     }
 }
 

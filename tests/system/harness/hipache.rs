@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::config::{defaults, merge};
 use super::etc::PrivateEtc;
-use super::{Client, Directory, Line, Log, Redis, Response, SOON, eventually, process};
+use super::{Client, Directory, Line, Log, Redis, Response, SOON, Scrape, eventually, process};
 
 /// The binary under test.
 pub(crate) fn binary() -> &'static str {
@@ -227,6 +227,31 @@ impl Hipache {
     /// Every address that it listens on.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The address of its admin listener.
+    #[track_caller]
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let told = self.stderr();
+        let line = told.iter().find(|line| line.contains("admin listens"));
+        line.and_then(|line| address(line))
+            .expect("admin listens address=")
+    }
+
+    /// Asks the admin listener.
+    #[track_caller]
+    pub(crate) fn ask(&self, path: &str) -> Response {
+        let mut client = Client::connect(self.admin());
+        client.get("admin", path);
+        client.response()
+    }
+
+    /// The metrics of all workers.
+    #[track_caller]
+    pub(crate) fn scrape(&self) -> Scrape {
+        let response = self.ask("/metrics");
+        assert_eq!(response.status, 200);
+        Scrape::parse(response.text())
     }
 
     /// Its directory.

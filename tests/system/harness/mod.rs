@@ -12,6 +12,7 @@ mod log;
 mod process;
 mod redis;
 mod resp;
+mod scrape;
 mod tls;
 mod wire;
 
@@ -28,6 +29,7 @@ pub(crate) use load::{Failure, Load, Outcome};
 pub(crate) use log::Log;
 pub(crate) use process::{is_alive, signal, status};
 pub(crate) use redis::{Redis, Subscriber, free_port};
+pub(crate) use scrape::Scrape;
 pub(crate) use tls::Authority;
 pub(crate) use wire::Ended;
 

@@ -1,0 +1,118 @@
+//! What a slot counts and measures: the names of its cells.
+
+/// What is counted. One cell each; only ever added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Counter {
+    /// Connections accepted.
+    Connections,
+    /// Connections that ended without a single byte.
+    SilentConnections,
+    /// Exchanges finished, each owed one access-log line.
+    Exchanges,
+    /// Access-log lines written.
+    LinesWritten,
+    /// Access-log lines lost because the queue was full.
+    LinesDropped,
+    /// Access-log lines lost to a write error.
+    LinesFailed,
+    /// Bytes of access log written.
+    LogBytes,
+    /// Attempts started.
+    Attempts,
+    /// Retries (attempts after the first).
+    Retries,
+    /// Retries refused by the budget.
+    RetriesRefused,
+    /// Backends marked dead.
+    DeadMarks,
+    /// Dead marks that could not be written or announced.
+    MarksLost,
+    /// Connections to backends opened.
+    UpstreamConnects,
+    /// Requests sent on a kept connection.
+    UpstreamReuses,
+    /// Requests that had to wait for a free connection (`maxSockets`).
+    UpstreamWaits,
+    /// Lookups answered by the store.
+    Lookups,
+    /// Lookups that the store failed to answer.
+    LookupFailures,
+    /// Tunnels opened.
+    Tunnels,
+    /// Bytes read from clients by finished exchanges.
+    BytesReceived,
+    /// Bytes written to clients by finished exchanges.
+    BytesSent,
+    /// Requests of vhosts that are not among the busiest any more and are shown no longer.
+    VhostRequestsForgotten,
+    /// Connections to the admin listener that were closed because there were too many.
+    AdminRefused,
+    /// Access-log lines that were still unwritten when their worker died; counted by the master.
+    /// The last counter: the gauges follow it.
+    LinesLostAtDeath,
+}
+
+/// What goes up and down. One cell each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Gauge {
+    /// Connections open.
+    OpenConnections,
+    /// Exchanges in flight.
+    OpenExchanges,
+    /// Tunnels open.
+    OpenTunnels,
+    /// Bytes that jemalloc handed out.
+    Allocated,
+    /// Bytes in pages of jemalloc's that hold something.
+    Active,
+    /// Bytes of jemalloc's in memory, at most.
+    Resident,
+    /// Bytes that jemalloc keeps mapped, and would give back.
+    Retained,
+    /// Connections to Redis that are up. The last gauge.
+    RedisLinks,
+}
+
+/// What is counted by the word that ended it; a row of [`ENDS`] cells each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Tally {
+    /// Exchanges finished.
+    Exchanges,
+    /// Attempts over. The last tally.
+    Attempts,
+}
+
+/// Words that can end something, at most.
+pub(crate) const ENDS: usize = 32;
+
+/// Why a worker is dead, as the master counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Death {
+    /// It left as it was told to.
+    Left,
+    /// It could not start.
+    CouldNotStart,
+    /// A signal killed it.
+    Signal,
+    /// It ended by itself, as after a panic. The last.
+    Status,
+}
+
+impl Death {
+    /// All reasons, in the order of their cells.
+    pub(crate) const ALL: [Self; 4] = [Self::Left, Self::CouldNotStart, Self::Signal, Self::Status];
+
+    /// The word in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::CouldNotStart => "could_not_start",
+            Self::Signal => "signal",
+            Self::Status => "exit_status",
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Which vhosts have a place of their own in the metrics: the busiest, as this worker sees them.
+//!
+//! First come, first served while there are places. Then a vhost without one is counted under
+//! `other`, and watched by the sketch of Misra and Gries: four counters a place find every vhost
+//! that is busy, however many there are. After a round of requests those that were at least twice
+//! as busy as the quietest with a place take it; so the places change seldom, and a series ends
+//! only when its vhost is quiet. Worker-private but for the places themselves.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::scoreboard::{Counter, Slot, Visit};
+
+/// Requests between two changes of places.
+const ROUND: u32 = 8_192;
+/// Vhosts that are watched, for each place.
+const WATCHED: usize = 4;
+/// The place of all others.
+const OTHER: usize = 0;
+
+pub(super) struct Busiest {
+    slot: Slot,
+    places: HashMap<Box<str>, usize>,
+    /// Places without a name, the first one last.
+    free: Vec<usize>,
+    /// Requests of this round by place.
+    hits: Vec<u32>,
+    watched: HashMap<Box<str>, u32>,
+    left: u32,
+}
+
+impl Busiest {
+    /// Takes over the names that the last worker of this slot left; a name that it did not finish
+    /// writing is given up with its counts.
+    pub(super) fn new(slot: Slot) -> Self {
+        let count = slot.vhost_places();
+        let named = |place| slot.visits(place).map(|vhost| vhost.name.into_boxed_str());
+        let names = (1..=count).filter_map(|place| Some((named(place)?, place)));
+        let places: HashMap<_, _> = names.collect();
+        let taken: HashSet<_> = places.values().copied().collect();
+        Self {
+            free: (1..=count)
+                .rev()
+                .filter(|place| !taken.contains(place))
+                .collect(),
+            places,
+            hits: vec![0; count + 1],
+            watched: HashMap::new(),
+            left: ROUND,
+            slot,
+        }
+    }
+
+    /// Counts a request.
+    pub(super) fn visit(&mut self, vhost: &str, visit: &Visit) {
+        let place = self.place(vhost);
+        self.slot.visit(place, visit);
+        self.hits[place] += 1;
+        self.left -= 1;
+        if self.left == 0 {
+            self.end_round();
+        }
+    }
+
+    fn place(&mut self, vhost: &str) -> usize {
+        if let Some(place) = self.places.get(vhost) {
+            return *place;
+        }
+        if let Some(place) = self.free.pop() {
+            self.give(place, vhost);
+            return place;
+        }
+        self.watch(vhost);
+        OTHER
+    }
+
+    fn watch(&mut self, vhost: &str) {
+        if let Some(count) = self.watched.get_mut(vhost) {
+            *count += 1;
+        } else if self.watched.len() < self.slot.vhost_places() * WATCHED {
+            self.watched.insert(vhost.into(), 1);
+        } else {
+            self.watched.retain(|_, count| {
+                *count -= 1;
+                *count > 0
+            });
+        }
+    }
+
+    fn end_round(&mut self) {
+        self.left = ROUND;
+        let mut risers: Vec<_> = self.watched.drain().collect();
+        risers.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let mut quiet: Vec<_> = (1..self.hits.len()).collect();
+        quiet.sort_unstable_by_key(|place| self.hits[*place]);
+        for ((vhost, count), place) in risers.into_iter().zip(quiet) {
+            if count <= self.hits[place] * 2 {
+                break;
+            }
+            self.places.retain(|_, taken| *taken != place);
+            self.give(place, &vhost);
+        }
+        self.hits.fill(0);
+    }
+
+    fn give(&mut self, place: usize, vhost: &str) {
+        let forgotten = self.slot.rename_vhost(place, vhost);
+        self.slot.add(Counter::VhostRequestsForgotten, forgotten);
+        self.places.insert(vhost.into(), place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const VISIT: Visit = Visit {
+        status: 200,
+        is_failed: false,
+        took: Duration::from_millis(1),
+        bytes_sent: 10,
+    };
+
+    fn names(slot: Slot) -> Vec<String> {
+        let places = 1..=slot.vhost_places();
+        places
+            .filter_map(|place| Some(slot.visits(place)?.name))
+            .collect()
+    }
+
+    fn shown(slot: Slot) -> u64 {
+        let places = 0..=slot.vhost_places();
+        let shown: u64 = places
+            .filter_map(|place| Some(slot.visits(place)?.requests()))
+            .sum();
+        shown + slot.count(Counter::VhostRequestsForgotten)
+    }
+
+    #[test]
+    fn the_first_have_places_the_rest_are_others_and_nothing_is_lost() {
+        let slot = Slot::detached();
+        let mut busiest = Busiest::new(slot);
+        for number in 0..1_000 {
+            busiest.visit(&format!("v{number}"), &VISIT);
+        }
+        assert_eq!(names(slot), ["v0", "v1"]);
+        assert_eq!(slot.visits(OTHER).unwrap().requests(), 998);
+        assert!(busiest.watched.len() <= 2 * WATCHED);
+    }
+
+    #[test]
+    fn a_busy_newcomer_takes_the_place_of_a_quiet_one() {
+        let slot = Slot::detached();
+        let mut busiest = Busiest::new(slot);
+        let requests = 4 * ROUND;
+        for number in 0..requests {
+            let vhost = match number {
+                0 => "quiet".to_owned(),
+                _ if number % 3 == 0 => "steady".to_owned(),
+                _ if number % 3 == 1 => "newcomer".to_owned(),
+                _ => format!("rare{number}"),
+            };
+            busiest.visit(&vhost, &VISIT);
+        }
+        let mut names = names(slot);
+        names.sort_unstable();
+        assert_eq!(names, ["newcomer", "steady"]);
+        assert_eq!(shown(slot), u64::from(requests));
+    }
+
+    #[test]
+    fn a_successor_goes_on_with_the_same_places() {
+        let slot = Slot::detached();
+        Busiest::new(slot).visit("a", &VISIT);
+        let mut successor = Busiest::new(slot);
+        successor.visit("b", &VISIT);
+        successor.visit("a", &VISIT);
+        assert_eq!(names(slot), ["a", "b"]);
+        assert_eq!(slot.visits(1).unwrap().requests(), 2);
+    }
+
+    #[test]
+    fn a_name_is_cut_at_a_letter_and_may_be_empty_of_meaning() {
+        let slot = Slot::detached();
+        let long = "ä".repeat(200);
+        Busiest::new(slot).visit(&long, &VISIT);
+        assert_eq!(names(slot), ["ä".repeat(60)]);
+    }
+}

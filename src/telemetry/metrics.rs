@@ -1,0 +1,235 @@
+//! Metrics of finished exchanges: from the record to the cells of this worker's slot.
+//!
+//! The one place where requests are measured; a few relaxed additions each. Reading them is the
+//! admin listener's.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::busiest::Busiest;
+use super::names::{METHODS, VERSIONS, WORDS, place};
+use super::record::{AttemptRecord, Record};
+use crate::scoreboard::{Counter, Slot, Tally, Timing, Visit};
+
+/// Switching Protocols: from there on the exchange is a tunnel.
+const SWITCHED: u16 = 101;
+
+/// Measures what this worker finishes.
+pub(crate) struct Metrics {
+    slot: Slot,
+    busiest: RefCell<Busiest>,
+}
+
+impl Metrics {
+    /// Goes on where the last worker of this slot stopped.
+    pub(crate) fn new(slot: Slot) -> Self {
+        Self {
+            slot,
+            busiest: RefCell::new(Busiest::new(slot)),
+        }
+    }
+
+    /// Measures a finished exchange; a trace is remembered as an example of its duration.
+    pub(crate) fn record(&self, record: &Record<'_>, trace: Option<u128>) {
+        let slot = self.slot;
+        slot.tally(Tally::Exchanges, place(&WORDS, record.end));
+        slot.add(Counter::BytesReceived, record.bytes_received);
+        slot.add(Counter::BytesSent, record.bytes_sent);
+        if record.status == SWITCHED {
+            let before = record.responded.unwrap_or_default();
+            slot.time(Timing::Tunnel, record.total.saturating_sub(before));
+        } else {
+            slot.time_request(Labels::of(record).pack(), record.total, trace);
+        }
+        self.time_lookup(record);
+        for (number, attempt) in record.attempts.iter().enumerate() {
+            let is_last = number + 1 == record.attempts.len();
+            self.measure_attempt(attempt, if is_last { record.end } else { "ok" });
+        }
+        if let Some(route) = &record.route {
+            let visit = Visit {
+                status: record.status,
+                is_failed: record.end != WORDS[0],
+                took: time_to_answer(record),
+                bytes_sent: record.bytes_sent,
+            };
+            self.busiest.borrow_mut().visit(route.vhost, &visit);
+        }
+    }
+
+    fn time_lookup(&self, record: &Record<'_>) {
+        let Some(lookup) = &record.lookup else { return };
+        let timing = match (&record.route, record.end) {
+            (Some(route), _) => match route.source {
+                "cache" => Timing::LookupCache,
+                "stale" => Timing::LookupStale,
+                "file" => Timing::LookupFile,
+                "table" => Timing::LookupTable,
+                _ => Timing::LookupRedis,
+            },
+            (None, "redis_unavailable") => Timing::LookupUnavailable,
+            (None, _) => Timing::LookupNotFound,
+        };
+        self.slot.time(timing, lookup.took);
+    }
+
+    /// `end` is how the attempt ended if nothing failed in itself.
+    fn measure_attempt(&self, attempt: &AttemptRecord<'_>, end: &str) {
+        let slot = self.slot;
+        let end = attempt.failure.unwrap_or(end);
+        slot.tally(Tally::Attempts, place(&WORDS, end));
+        let waited = (!attempt.waited.is_zero()).then_some(attempt.waited);
+        for (timing, took) in [
+            (Timing::Wait, waited),
+            (Timing::Resolve, attempt.resolved),
+            (Timing::Connect, attempt.connected),
+            (Timing::Handshake, attempt.handshaken),
+            (Timing::FirstByte, attempt.headed),
+        ] {
+            if let Some(took) = took {
+                slot.time(timing, took);
+            }
+        }
+    }
+}
+
+/// A tunnel may live for days; what its vhost answers for is the handshake.
+fn time_to_answer(record: &Record<'_>) -> Duration {
+    match (record.status, record.responded) {
+        (SWITCHED, Some(responded)) => responded,
+        _ => record.total,
+    }
+}
+
+/// The labels of a request's duration, each from a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Labels {
+    /// Place in [`METHODS`].
+    pub(crate) method: usize,
+    /// 0 where none was sent.
+    pub(crate) status: u16,
+    /// Place in [`VERSIONS`].
+    pub(crate) version: usize,
+    /// Place in [`WORDS`].
+    pub(crate) end: usize,
+}
+
+/// Tells the key of all zeroes from none.
+const PRESENT: u64 = 1 << 32;
+
+impl Labels {
+    fn of(record: &Record<'_>) -> Self {
+        let request = record.request.as_ref();
+        Self {
+            method: request.map_or(METHODS.len() - 1, |line| place(&METHODS, line.method)),
+            status: record.status,
+            version: request.map_or(0, |line| place(&VERSIONS, line.version)),
+            end: place(&WORDS, record.end),
+        }
+    }
+
+    /// As a key of the scoreboard.
+    fn pack(self) -> u64 {
+        let Self {
+            method,
+            status,
+            version,
+            end,
+        } = self;
+        PRESENT | (method << 24 | version << 20 | end << 12) as u64 | u64::from(status % 1_000)
+    }
+
+    /// From a key of the scoreboard.
+    pub(crate) fn unpack(key: u64) -> Self {
+        let part = |shift: u32, bits: u32| (key >> shift) as usize & ((1 << bits) - 1);
+        Self {
+            method: part(24, 4).min(METHODS.len() - 1),
+            status: u16::try_from(key & 0xFFF).unwrap_or(0),
+            version: part(20, 4).min(VERSIONS.len() - 1),
+            end: part(12, 8).min(WORDS.len() - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::samples;
+    use super::*;
+
+    #[test]
+    fn every_combination_of_labels_survives_its_key() {
+        for method in 0..METHODS.len() {
+            for end in 0..WORDS.len() {
+                for (status, version) in [(0, 0), (200, 2), (404, 1), (999, 3)] {
+                    let labels = Labels {
+                        method,
+                        status,
+                        version,
+                        end,
+                    };
+                    assert_eq!(Labels::unpack(labels.pack()), labels);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_moves_its_cells_and_no_others() {
+        let slot = Slot::detached();
+        let metrics = Metrics::new(slot);
+        metrics.record(&samples::record(), Some(7));
+        assert_eq!(slot.tallied(Tally::Exchanges, 0), 1);
+        assert_eq!(slot.tallied(Tally::Attempts, 0), 1);
+        assert_eq!(slot.count(Counter::BytesSent), 101);
+        assert_eq!(slot.count(Counter::BytesReceived), 80);
+        let requests: Vec<_> = slot.requests().collect();
+        assert_eq!(requests.len(), 1);
+        let (key, series) = &requests[0];
+        let labels = Labels::unpack(*key);
+        assert_eq!((METHODS[labels.method], labels.status), ("GET", 200));
+        // 12 ms: above 10, up to 25.
+        assert_eq!((series.buckets[2], series.sum), (1, 12_000_000));
+        assert_eq!(series.exemplars[2].map(|exemplar| exemplar.trace), Some(7));
+        assert_eq!(slot.timed(Timing::LookupRedis).1, 300_000);
+        assert_eq!(slot.timed(Timing::Connect).0.iter().sum::<u64>(), 1);
+        assert_eq!(slot.timed(Timing::Resolve).0.iter().sum::<u64>(), 0);
+        assert_eq!(slot.visits(1).unwrap().name, "id-a.test");
+    }
+
+    #[test]
+    fn a_tunnel_is_no_request_of_days() {
+        let slot = Slot::detached();
+        let record = Record {
+            status: SWITCHED,
+            total: Duration::from_secs(7_200),
+            responded: Some(Duration::from_millis(3)),
+            ..samples::record()
+        };
+        Metrics::new(slot).record(&record, None);
+        assert_eq!(slot.requests().count(), 0);
+        let (buckets, sum) = slot.timed(Timing::Tunnel);
+        assert_eq!(buckets.iter().sum::<u64>(), 1);
+        assert_eq!(sum, 7_199_997_000_000);
+        assert_eq!(slot.visits(1).unwrap().sum, 3_000_000);
+    }
+
+    #[test]
+    fn a_lookup_that_found_nothing_says_so() {
+        let cases = [
+            ("no_such_host", Timing::LookupNotFound),
+            ("redis_unavailable", Timing::LookupUnavailable),
+        ];
+        for (end, timing) in cases {
+            let slot = Slot::detached();
+            let record = Record {
+                end,
+                route: None,
+                attempts: &[],
+                ..samples::record()
+            };
+            Metrics::new(slot).record(&record, None);
+            assert_eq!(slot.timed(timing).0.iter().sum::<u64>(), 1, "{end}");
+            assert_eq!(slot.visits(1), None, "{end}");
+        }
+    }
+}
