@@ -3,11 +3,24 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, header};
 
 /// Bytes of 1xx heads that may wait for a slow client; further ones are let go, as a client must be
 /// able to do without them.
 const WAITING_BYTES: usize = 64 * 1024;
+
+/// Fields that are not passed on: those of one connection (RFC 9110 §7.6.1), and framing, which a 1xx
+/// must not have (RFC 9110 §8.6, RFC 9112 §6.1).
+static UNFIT: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 /// 1xx responses of a backend on their way to the client (RFC 9110 §15.2).
 ///
@@ -68,7 +81,7 @@ fn encode_head(heads: &mut Vec<u8>, status: http::StatusCode, headers: &HeaderMa
     heads.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
     heads.extend_from_slice(b"\r\n");
     for (name, value) in headers {
-        if name == http::header::CONNECTION {
+        if UNFIT.contains(name) {
             continue;
         }
         heads.extend_from_slice(name.as_str().as_bytes());
@@ -88,6 +101,9 @@ mod tests {
         let interim = Interim::default();
         let mut headers = HeaderMap::new();
         headers.insert("link", http::HeaderValue::from_static("</a.css>"));
+        for name in &UNFIT {
+            headers.insert(name, http::HeaderValue::from_static("7"));
+        }
         interim.received(http::StatusCode::CONTINUE, &HeaderMap::new());
         assert!(interim.is_continued());
         assert!(interim.take().is_empty());
