@@ -267,8 +267,9 @@ mod tests {
                 client.read_to_end(&mut got).await.unwrap();
                 assert_eq!(got, b"late");
             };
-            let (end, ()) = tokio::join!(pipe, peers);
-            assert_eq!(end, TunnelEnd::Closed);
+            // Where the tunnel ends too early the client waits in vain.
+            let both = tokio::time::timeout(limit * 5, async { tokio::join!(pipe, peers) });
+            assert_eq!(both.await.map(|(end, ())| end), Ok(TunnelEnd::Closed));
         });
     }
 
