@@ -57,6 +57,34 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// Every end.
+    pub(crate) const ALL: [Self; 24] = [
+        Self::Ok,
+        Self::ClientGone,
+        Self::ClientTimeout,
+        Self::BadRequest,
+        Self::HeadTooLarge,
+        Self::HeadTimeout,
+        Self::NoHost,
+        Self::NoSuchHost,
+        Self::NoLiveBackend,
+        Self::InvalidBackend,
+        Self::RedisUnavailable,
+        Self::ConnectionLimitReached,
+        Self::DnsError,
+        Self::DnsTimeout,
+        Self::ConnectionRefused,
+        Self::DestinationUnavailable,
+        Self::ConnectionTimeout,
+        Self::TlsProtocolError,
+        Self::ConnectionTerminated,
+        Self::ReadTimeout,
+        Self::TunnelIdle,
+        Self::HttpProtocolError,
+        Self::Shutdown,
+        Self::InternalError,
+    ];
+
     /// The word in logs, traces, metrics and `Proxy-Status`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

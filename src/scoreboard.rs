@@ -6,8 +6,10 @@
 //!
 //! ```text
 //! header: magic, layout version, slots, cells a slot; then, each from a cache line of its own,
-//! slot:   state, pid, heartbeat, start, counters …, gauges …
+//! slot:   state, pid, heartbeat, start, counters …, gauges …, counters of each access log …
 //! ```
+
+mod logs;
 
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -20,17 +22,20 @@ use nix::unistd::ftruncate;
 use tracing::debug;
 
 use crate::sys;
+use logs::LOG_CELLS;
+pub(crate) use logs::{LOGS, LogCounter, LogSlot};
 
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
 const HEADER: usize = LINE;
 const FIRST_COUNTER: usize = Field::Started as usize + 1;
 const FIRST_GAUGE: usize = FIRST_COUNTER + Counter::LinesLostAtDeath as usize + 1;
-const USED: usize = FIRST_GAUGE + Gauge::OpenTunnels as usize + 1;
+const FIRST_LOG: usize = FIRST_GAUGE + Gauge::OpenTunnels as usize + 1;
+const USED: usize = FIRST_LOG + LOGS * LOG_CELLS;
 const SLOT: usize = USED.next_multiple_of(LINE);
 /// Slots made at least, so that a reload may add workers without a new mapping.
 const MIN_SLOTS: usize = 64;
@@ -92,7 +97,7 @@ pub(crate) enum Counter {
     Connections,
     /// Connections that ended without a single byte.
     SilentConnections,
-    /// Exchanges finished, each owed one access-log line.
+    /// Exchanges finished, each owed one line in each access log.
     Exchanges,
     /// Access-log lines written.
     LinesWritten,
@@ -100,6 +105,8 @@ pub(crate) enum Counter {
     LinesDropped,
     /// Access-log lines lost to a write error.
     LinesFailed,
+    /// Exchanges without a line in an access log: filtered out, or not in the sample.
+    LinesFiltered,
     /// Bytes of access log written.
     LogBytes,
     /// Attempts started.
@@ -138,7 +145,7 @@ pub(crate) enum Gauge {
     OpenConnections,
     /// Exchanges in flight.
     OpenExchanges,
-    /// Tunnels open. The last gauge: the slot ends with it.
+    /// Tunnels open. The last gauge: the counts of the access logs follow it.
     OpenTunnels,
 }
 
@@ -224,26 +231,15 @@ impl Slot {
         self.set(Field::Heartbeat, uptime_millis());
     }
 
-    /// Closes the books of a dead worker and gives the lines that died with it, for the master.
-    /// From here on exchanges equal lines written, dropped, failed and lost.
-    pub(crate) fn bury(&self, owes_lines: bool) -> u64 {
+    /// Closes the books of a dead worker with so many access logs and gives the lines that died
+    /// with it, for the master. From here on exchanges equal, in each log, the lines written,
+    /// dropped, failed, filtered and lost.
+    pub(crate) fn bury(&self, logs: usize) -> u64 {
         self.enter(State::Gone);
-        for gauge in &self.cells[FIRST_GAUGE..USED] {
+        for gauge in &self.cells[FIRST_GAUGE..FIRST_LOG] {
             gauge.store(0, Ordering::Relaxed);
         }
-        if !owes_lines {
-            return 0;
-        }
-        let settled = [
-            Counter::LinesWritten,
-            Counter::LinesDropped,
-            Counter::LinesFailed,
-            Counter::LinesLostAtDeath,
-        ];
-        let settled: u64 = settled.into_iter().map(|counter| self.count(counter)).sum();
-        let lost = self.count(Counter::Exchanges).saturating_sub(settled);
-        self.add(Counter::LinesLostAtDeath, lost);
-        lost
+        self.bury_lines(logs)
     }
 
     fn set(&self, field: Field, value: u64) {
@@ -315,21 +311,21 @@ mod tests {
         assert_eq!(read(&slot, Field::Pid), 77);
         assert!(read(&slot, Field::Heartbeat) >= read(&slot, Field::Started));
         slot.shift(Gauge::OpenConnections, 9);
+        slot.add(Counter::Exchanges, 100);
         for (counter, count) in [
-            (Counter::Exchanges, 100),
-            (Counter::LinesWritten, 80),
-            (Counter::LinesDropped, 10),
-            (Counter::LinesFailed, 3),
+            (LogCounter::Written, 80),
+            (LogCounter::Dropped, 10),
+            (LogCounter::Failed, 3),
         ] {
-            slot.add(counter, count);
+            slot.log(0).add(counter, count);
         }
-        assert_eq!(slot.bury(true), 7);
-        assert_eq!(slot.bury(true), 0);
+        assert_eq!(slot.bury(1), 7);
+        assert_eq!(slot.bury(1), 0);
         assert_eq!(slot.level(Gauge::OpenConnections), 0);
         assert_eq!(read(&slot, Field::State), State::Gone as u64);
         assert_eq!(slot.count(Counter::LinesLostAtDeath), 7);
         slot.add(Counter::Exchanges, 5);
-        assert_eq!(slot.bury(false), 0, "nothing is owed while the log is off");
-        assert_eq!(slot.bury(true), 5);
+        assert_eq!(slot.bury(0), 0, "nothing is owed while the log is off");
+        assert_eq!(slot.bury(1), 5);
     }
 }

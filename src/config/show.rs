@@ -8,13 +8,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     AccessLog, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
-    RedisServer, Server,
+    RedisServer, Server, show_log,
 };
 
-/// The configuration as JSON.
-pub(crate) fn show(config: &Config) -> Json {
+/// The configuration as JSON, each access log with an example of its lines.
+pub(crate) fn show(config: &Config, example: &dyn Fn(&AccessLog) -> String) -> Json {
     let mut shown = Map::new();
-    shown.insert("server".into(), server(&config.server));
+    shown.insert("server".into(), server(&config.server, example));
     shown.insert("http".into(), http(&config.http));
     if !config.https.is_empty() {
         let binds: Vec<_> = config.https.iter().map(https).collect();
@@ -40,7 +40,7 @@ fn table(routes: &[(String, Vec<String>)]) -> Json {
     Json::Object(routes.iter().map(entry).collect())
 }
 
-fn server(server: &Server) -> Json {
+fn server(server: &Server, example: &dyn Fn(&AccessLog) -> String) -> Json {
     let timeouts = &server.timeouts;
     let lru = server
         .lru_cache
@@ -59,11 +59,7 @@ fn server(server: &Server) -> Json {
         "drainIdle": seconds(server.drain_idle),
         "deadBackendTTL": seconds(server.dead_backend_ttl),
         "retryOnError": server.retry_on_error,
-        "accessLog": match &server.access_log {
-            AccessLog::File(path) => json!(path),
-            AccessLog::Stdout => json!("-"),
-            AccessLog::Off => json!(false),
-        },
+        "accessLog": show_log::logs(&server.access_logs, example),
         "httpKeepAlive": server.http_keep_alive,
         "deadBackendOn500": server.dead_backend_on_500,
         "staticDir": server.static_dir,
@@ -139,7 +135,7 @@ fn encode(text: &str) -> String {
 }
 
 /// Seconds as one writes them: `30`, not `30.0`.
-fn seconds(time: Duration) -> Json {
+pub(super) fn seconds(time: Duration) -> Json {
     match time.subsec_nanos() {
         0 => json!(time.as_secs()),
         _ => json!(time.as_secs_f64()),

@@ -28,8 +28,7 @@ impl Master {
         let count = config.server.workers;
         let listeners = listener::bind(&config.http.bind, count)
             .map_err(StartError::when("binding the listening sockets"))?;
-        let log = log::open(&config.server.access_log, config.identity.as_ref())
-            .map_err(StartError::when("opening the access log"))?;
+        let logs = log::open_all(&config).map_err(StartError::when("opening the access log"))?;
         let scoreboard =
             Scoreboard::create(count).map_err(StartError::when("mapping the scoreboard"))?;
         let signals = Signals::block().map_err(StartError::when("blocking signals"))?;
@@ -45,7 +44,7 @@ impl Master {
             workers: Workers::new(count),
             config,
             listeners,
-            log,
+            logs,
             scoreboard,
             signals,
             started: Instant::now(),

@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::exchange::Exchange;
+use super::head_count::HeadCount;
 use super::switch::Switch;
 use crate::drain::DrainWatch;
 use crate::error::End;
@@ -54,6 +55,8 @@ pub(crate) struct Downlink {
     pub(crate) is_trusted: bool,
     /// What a tunnel on this connection carried.
     pub(crate) traffic: TunnelTraffic,
+    /// The heads among what was written.
+    pub(crate) heads: HeadCount,
     drain: DrainWatch,
     stream: RefCell<Option<TcpStream>>,
     interim: RefCell<BytesMut>,
@@ -83,6 +86,7 @@ impl Downlink {
             number: downstream.number,
             is_trusted,
             traffic: TunnelTraffic::default(),
+            heads: HeadCount::default(),
             drain,
             stream: RefCell::new(Some(downstream.stream)),
             interim: RefCell::default(),
@@ -236,15 +240,14 @@ impl Downlink {
         true
     }
 
-    /// Called by each exchange as it finishes: bytes read and written for it. The next one counts
-    /// from here.
-    pub(crate) fn settle(&self) -> (u64, u64) {
+    /// Called by each exchange as it finishes: bytes read and written for it, and how many of these
+    /// were no head. The next one counts from here.
+    pub(crate) fn settle(&self) -> (u64, u64, u64) {
         let read = self.read.get() - self.read_before.replace(self.read.get());
         let written = self.written.get() - self.written_before.replace(self.written.get());
-        (
-            read + self.traffic.up.get(),
-            written + self.traffic.down.get(),
-        )
+        let (up, down) = (self.traffic.up.get(), self.traffic.down.get());
+        let body = self.heads.settle(written + down);
+        (read + up, written + down, body)
     }
 
     /// The response to come is the last on this connection.
@@ -297,6 +300,7 @@ impl Downlink {
             match polled {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     self.on_written(count);
+                    self.heads.add_interim(count);
                     interim.advance(count);
                 }
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

@@ -6,10 +6,11 @@ mod access_log;
 mod events;
 mod record;
 mod stderr;
+mod syslog;
 mod throttle;
 mod writer;
 
-pub(crate) use access_log::AccessLog;
+pub(crate) use access_log::{AccessLog, Process, example_line};
 pub(crate) use events::{Event, emit};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord};
 pub(crate) use stderr::init;

@@ -13,6 +13,7 @@
 
 mod access_log;
 mod access_log_files;
+mod access_log_formats;
 mod backends;
 mod bodies;
 mod cli;
