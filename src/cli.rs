@@ -138,7 +138,11 @@ fn tell(findings: &Findings) {
 
 /// Prints what is in force.
 fn print(config: &Config) -> ExitCode {
-    match writeln!(io::stdout(), "{:#}", config::show(config)) {
+    match writeln!(
+        io::stdout(),
+        "{:#}",
+        config::show(config, &telemetry::example_line)
+    ) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -58,7 +58,6 @@ pub(crate) enum End {
 
 impl End {
     /// Every end.
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 24] = [
         Self::Ok,
         Self::ClientGone,

@@ -7,7 +7,7 @@
 //! ```text
 //! header: magic, layout version, slots, cells a slot, master, its start, deaths by reason; then,
 //!         each from a cache line of its own,
-//! slot:   state, pid, heartbeat, start, counters …, gauges …, tallies …, histograms …,
+//! slot:   state, pid, heartbeat, start, counters …, gauges …, counters of each access log …, tallies …, histograms …,
 //!         keys of request series …, request series with exemplars …, vhosts …
 //! ```
 //!
@@ -17,6 +17,7 @@
 mod counted;
 mod histogram;
 mod life;
+mod logs;
 mod requests;
 mod vhosts;
 
@@ -34,6 +35,8 @@ pub(crate) use counted::{Counter, Death, ENDS, Gauge, Tally};
 pub(crate) use histogram::{HTTP_BOUNDS, Timing};
 use life::Field;
 pub(crate) use life::State;
+use logs::LOG_CELLS;
+pub(crate) use logs::{LOGS, LogCounter, LogSlot};
 pub(crate) use requests::{Exemplar, OVERFLOW, Series};
 pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit};
 
@@ -50,7 +53,8 @@ const MASTER_STARTED: usize = 5;
 const DEATHS: usize = 6;
 const FIRST_COUNTER: usize = Field::Started as usize + 1;
 const FIRST_GAUGE: usize = FIRST_COUNTER + Counter::LinesLostAtDeath as usize + 1;
-const FIRST_TALLY: usize = FIRST_GAUGE + Gauge::RedisLinks as usize + 1;
+const FIRST_LOG: usize = FIRST_GAUGE + Gauge::RedisLinks as usize + 1;
+const FIRST_TALLY: usize = FIRST_LOG + LOGS * LOG_CELLS;
 const FIRST_HISTOGRAM: usize = FIRST_TALLY + (Tally::Attempts as usize + 1) * ENDS;
 const FIRST_REQUEST: usize = (FIRST_HISTOGRAM + histogram::CELLS).next_multiple_of(LINE);
 const FIRST_VHOST: usize = (FIRST_REQUEST + requests::CELLS).next_multiple_of(LINE);
@@ -198,26 +202,15 @@ impl Slot {
         &self.cells[FIRST_TALLY + tally as usize * ENDS + end.min(ENDS - 1)]
     }
 
-    /// Closes the books of a dead worker and gives the lines that died with it, for the master.
-    /// From here on exchanges equal lines written, dropped, failed and lost.
-    pub(crate) fn bury(&self, owes_lines: bool) -> u64 {
+    /// Closes the books of a dead worker with so many access logs and gives the lines that died
+    /// with it, for the master. From here on exchanges equal, in each log, the lines written,
+    /// dropped, failed, filtered and lost.
+    pub(crate) fn bury(&self, logs: usize) -> u64 {
         self.enter(State::Gone);
-        for gauge in &self.cells[FIRST_GAUGE..FIRST_TALLY] {
+        for gauge in &self.cells[FIRST_GAUGE..FIRST_LOG] {
             gauge.store(0, Ordering::Relaxed);
         }
-        if !owes_lines {
-            return 0;
-        }
-        let settled = [
-            Counter::LinesWritten,
-            Counter::LinesDropped,
-            Counter::LinesFailed,
-            Counter::LinesLostAtDeath,
-        ];
-        let settled: u64 = settled.into_iter().map(|counter| self.count(counter)).sum();
-        let lost = self.count(Counter::Exchanges).saturating_sub(settled);
-        self.add(Counter::LinesLostAtDeath, lost);
-        lost
+        self.bury_lines(logs)
     }
 
     /// A slot of its own, for tests: nothing shared.

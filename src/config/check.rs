@@ -8,12 +8,14 @@ use serde_json::Value as Json;
 
 use super::findings::Findings;
 use super::tls_files::check_listener;
-use super::{AccessLog, Config, Driver};
+use super::{Config, Driver, Target};
 
 /// Adds an error for every file or directory that could not be used. Creates and changes nothing.
 pub(crate) fn check(config: &Config, findings: &mut Findings) {
-    if let AccessLog::File(path) = &config.server.access_log {
-        check_access_log(path, findings);
+    for log in &config.server.access_logs {
+        if let Target::File(path) = &log.target {
+            check_access_log(&log.place, path, findings);
+        }
     }
     if let Some(path) = config
         .server
@@ -32,20 +34,17 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
 }
 
 /// A log must exist and be writable, or its directory must allow to create it.
-fn check_access_log(path: &Path, findings: &mut Findings) {
+fn check_access_log(place: &str, path: &Path, findings: &mut Findings) {
     let target = match path.parent() {
         _ if path.exists() => path,
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     };
     if path.is_dir() {
-        findings.error(
-            "server.accessLog",
-            Named(path, "a directory, expected a file"),
-        );
+        findings.error(place, Named(path, "a directory, expected a file"));
     } else if let Err(error) = access(target, AccessFlags::W_OK) {
         findings.error(
-            "server.accessLog",
+            place,
             Named(target, format_args!("not writable: {}", error.desc())),
         );
     }

@@ -1,6 +1,6 @@
 //! The configuration as an operator wrote it: the sections of the file and their keys.
 //!
-//! The one place where keys are named. Reading, the paths in messages, the schema, the list of
+//! The one place where keys are named (those of a log in `log_file`). Reading, the paths in messages, the schema, the list of
 //! known keys and the deprecations all follow from these types; defaults and meaning are in
 //! `resolve`. Times are in seconds, fractions allowed where not said otherwise.
 
@@ -11,8 +11,9 @@ use serde_json::Value as Json;
 
 use super::driver_url::DriverUrl;
 use super::forms::{Bind, OneOrMany};
+use super::log_file::{Log, LogEntry, LogFilter, LogMask, LogNames, LogQueue};
 use super::values::{
-    Account, Address, Count, Hidden, LogTarget, PathText, Port, Range, Seconds, Whole, WholeSeconds,
+    Account, Address, Count, Hidden, PathText, Port, Range, Seconds, Whole, WholeSeconds,
 };
 use super::written::{Read, Written, Wrong};
 
@@ -80,9 +81,9 @@ pub(super) struct Server {
     pub(super) dead_backend_ttl: Written<WholeSeconds>,
     /// Attempts after the first. Default 3.
     pub(super) retry_on_error: Written<Whole>,
-    /// Path of the access log; `-` is standard output, `false` is none.
-    /// Default `/var/log/hipache/access.log`.
-    pub(super) access_log: Written<LogTarget>,
+    /// Access logs: one, or an array. Each is a target (a path, `stdout`, `stderr`, `syslog:…`,
+    /// `off`) or an object. Default `/var/log/hipache/access.log`.
+    pub(super) access_log: Written<OneOrMany<LogEntry>>,
     /// Keep connections to backends for further requests. Default true.
     pub(super) http_keep_alive: Written<bool>,
     /// While an active checker is at work, status 500 marks a backend dead, too. Default true.
@@ -260,7 +261,12 @@ section!(
     Admin,
     HttpListener,
     Https,
-    HttpsListener
+    HttpsListener,
+    Log,
+    LogFilter,
+    LogMask,
+    LogNames,
+    LogQueue
 );
 
 fn section<T: DeserializeOwned>(json: &Json) -> Result<T, Wrong> {

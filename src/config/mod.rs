@@ -8,6 +8,7 @@
 //!                 └─ file (written, values) ──resolve──→ Config ──check──→ its files
 //! ```
 
+mod access_log;
 mod check;
 mod driver_url;
 mod file;
@@ -18,11 +19,16 @@ mod keys;
 mod legacy;
 mod listeners;
 mod load;
+mod log_file;
+mod log_format;
+mod log_values;
 mod quick;
 mod resolve;
 mod show;
+mod show_log;
 mod tls_files;
 mod values;
+mod variables;
 mod written;
 
 use std::net::SocketAddr;
@@ -31,11 +37,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub(crate) use access_log::MAX_LOGS;
+pub use access_log::{AccessLog, Filter, Masks, NameSet, Names, Queue, Syslog, Target};
 pub(crate) use check::check;
 pub(crate) use findings::Findings;
 pub(crate) use load::{find, load};
+pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub(crate) use quick::{QuickRoute, quick};
 pub(crate) use show::{hash, show};
+pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.
 #[derive(Clone, Debug)]
@@ -74,8 +84,8 @@ pub struct Server {
     pub dead_backend_ttl: Duration,
     /// Attempts after the first. Default 3.
     pub retry_on_error: u32,
-    /// Where access-log lines go.
-    pub access_log: AccessLog,
+    /// Access logs; empty: none.
+    pub access_logs: Vec<AccessLog>,
     /// Keep connections to backends for further requests. Default true (the original: false, for
     /// want of a reliable pool).
     pub http_keep_alive: bool,
@@ -103,17 +113,6 @@ pub struct Timeouts {
     pub idle_body: Option<Duration>,
     /// Silence in a tunnel. Default: no limit, as the original.
     pub tunnel: Option<Duration>,
-}
-
-/// Where access-log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Appended to this file, which is reopened on SIGUSR1.
-    File(PathBuf),
-    /// Standard output.
-    Stdout,
-    /// Nowhere.
-    Off,
 }
 
 /// `server.lruCache`.

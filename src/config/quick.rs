@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::findings::Findings;
 use super::listeners::{admin_default, default_trusted};
 use super::resolve::{Surroundings, server_default};
-use super::{AccessLog, Config, Driver, Http, Server, identity};
+use super::{AccessLog, Config, Driver, Http, Server, Target, identity};
 
 /// One `--route`: a host and its backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) fn quick(
         .flatten();
     Config {
         server: Server {
-            access_log: AccessLog::Stdout,
+            access_logs: vec![AccessLog::plain(Target::Stdout)],
             ..server_default(around)
         },
         http: Http {
@@ -155,6 +155,9 @@ mod tests {
             ("a".into(), vec!["http://x:1".into(), "http://z:1".into()])
         );
         assert_eq!(table.len(), 2);
-        assert_eq!(config.server.access_log, AccessLog::Stdout);
+        assert_eq!(
+            config.server.access_logs,
+            [AccessLog::plain(Target::Stdout)]
+        );
     }
 }

@@ -11,8 +11,8 @@ use super::findings::Findings;
 use super::forms::OneOrMany;
 use super::values::Seconds;
 use super::written::Written;
-use super::{AccessLog, Config, Driver, LruCache, RedisDriver, RedisServer, Server, Timeouts};
-use super::{identity, legacy, listeners};
+use super::{Config, Driver, LruCache, RedisDriver, RedisServer, Server, Timeouts};
+use super::{identity, legacy, listeners, log_file};
 
 /// What the machine and the way of starting contribute.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,6 @@ pub(super) fn server_default(around: Surroundings) -> Server {
 
 fn server(written: WrittenServer, around: Surroundings, findings: &mut Findings) -> Server {
     let timeouts = timeouts(&written);
-    let log = written.access_log.right().map(|target| target.0);
     Server {
         timeouts,
         debug: written.debug.right().unwrap_or(false),
@@ -83,7 +82,7 @@ fn server(written: WrittenServer, around: Surroundings, findings: &mut Findings)
             .right()
             .map_or(Duration::from_secs(30), |s| s.0),
         retry_on_error: written.retry_on_error.right().map_or(3, |number| number.0),
-        access_log: log.unwrap_or_else(|| AccessLog::File("/var/log/hipache/access.log".into())),
+        access_logs: log_file::resolve(written.access_log, findings),
         http_keep_alive: written.http_keep_alive.right().unwrap_or(true),
         dead_backend_on_500: written.dead_backend_on_500.right().unwrap_or(true),
         static_dir: written.static_dir.right().map(|path| path.0),

@@ -8,13 +8,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     AccessLog, Admin, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
-    RedisServer, Server,
+    RedisServer, Server, show_log,
 };
 
-/// The configuration as JSON.
-pub(crate) fn show(config: &Config) -> Json {
+/// The configuration as JSON, each access log with an example of its lines.
+pub(crate) fn show(config: &Config, example: &dyn Fn(&AccessLog) -> String) -> Json {
     let mut shown = Map::new();
-    shown.insert("server".into(), server(&config.server));
+    shown.insert("server".into(), server(&config.server, example));
     shown.insert("http".into(), http(&config.http));
     shown.insert("admin".into(), admin(&config.admin));
     if !config.https.is_empty() {
@@ -41,7 +41,7 @@ fn table(routes: &[(String, Vec<String>)]) -> Json {
     Json::Object(routes.iter().map(entry).collect())
 }
 
-fn server(server: &Server) -> Json {
+fn server(server: &Server, example: &dyn Fn(&AccessLog) -> String) -> Json {
     let timeouts = &server.timeouts;
     let lru = server
         .lru_cache
@@ -60,11 +60,7 @@ fn server(server: &Server) -> Json {
         "drainIdle": seconds(server.drain_idle),
         "deadBackendTTL": seconds(server.dead_backend_ttl),
         "retryOnError": server.retry_on_error,
-        "accessLog": match &server.access_log {
-            AccessLog::File(path) => json!(path),
-            AccessLog::Stdout => json!("-"),
-            AccessLog::Off => json!(false),
-        },
+        "accessLog": show_log::logs(&server.access_logs, example),
         "httpKeepAlive": server.http_keep_alive,
         "deadBackendOn500": server.dead_backend_on_500,
         "staticDir": server.static_dir,
@@ -75,7 +71,7 @@ fn server(server: &Server) -> Json {
 /// The number of a configuration, the same in every process and after every start: FNV-1a over what
 /// is shown, so secrets are no part of it.
 pub(crate) fn hash(config: &Config) -> String {
-    let text = show(config).to_string();
+    let text = show(config, &|_| String::new()).to_string();
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
     });
@@ -159,7 +155,7 @@ fn encode(text: &str) -> String {
 }
 
 /// Seconds as one writes them: `30`, not `30.0`.
-fn seconds(time: Duration) -> Json {
+pub(super) fn seconds(time: Duration) -> Json {
     match time.subsec_nanos() {
         0 => json!(time.as_secs()),
         _ => json!(time.as_secs_f64()),

@@ -30,6 +30,7 @@ macro_rules! schema {
         }
     };
 }
+pub(super) use schema;
 
 impl Read for bool {
     fn read(json: &Json) -> Result<Self, Wrong> {
@@ -192,30 +193,6 @@ impl Read for Account {
             Ok(id) if id < u32::MAX => Ok(Self::Id(id)),
             _ => Err(Wrong(format!("{number} is not in 0–{}", u32::MAX - 1))),
         }
-    }
-}
-
-/// Where access-log lines go: a path, `-` for standard output, `false` or empty for nowhere.
-#[derive(Clone, Debug)]
-pub(super) struct LogTarget(pub(super) super::AccessLog);
-
-schema!(LogTarget, "LogTarget", { "anyOf": [{ "type": "string" }, { "const": false }] });
-
-impl Read for LogTarget {
-    fn read(json: &Json) -> Result<Self, Wrong> {
-        let target = match json {
-            Json::Bool(false) => super::AccessLog::Off,
-            Json::String(path) if path.is_empty() => super::AccessLog::Off,
-            Json::String(path) if path == "-" => super::AccessLog::Stdout,
-            Json::String(path) => super::AccessLog::File(path.into()),
-            other => {
-                return Err(Wrong::no(
-                    other,
-                    "path, \"-\" for standard output, or false",
-                ));
-            }
-        };
-        Ok(Self(target))
     }
 }
 

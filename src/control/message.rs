@@ -9,15 +9,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Raised with every change that an older reader would misread.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of a frame: version, kind, flag, value.
 pub(super) const FRAME: usize = 3 + size_of::<u64>();
 
 /// What the master tells a worker.
 #[derive(Debug)]
 pub(crate) enum ToWorker {
-    /// Go on writing the access log into this descriptor.
-    Reopen(OwnedFd),
+    /// Go on writing the access log of this place in the configuration into this descriptor.
+    Reopen(usize, OwnedFd),
     /// Stop accepting, finish within the limit, leave.
     Drain {
         /// How long to wait for what is in flight.
@@ -78,7 +78,10 @@ pub(super) enum Malformed {
 impl ToWorker {
     pub(super) fn to_frame(&self) -> (Frame, Option<BorrowedFd<'_>>) {
         match self {
-            Self::Reopen(descriptor) => (Frame::plain(Kind::Reopen, 0), Some(descriptor.as_fd())),
+            Self::Reopen(log, descriptor) => (
+                Frame::plain(Kind::Reopen, *log as u64),
+                Some(descriptor.as_fd()),
+            ),
             Self::Drain { limit, is_final } => {
                 let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
                 let mut frame = Frame::plain(Kind::Drain, millis);
@@ -92,7 +95,9 @@ impl ToWorker {
 
     pub(super) fn from_frame(frame: Frame, descriptor: Option<OwnedFd>) -> Result<Self, Malformed> {
         match frame.kind {
-            Kind::Reopen => descriptor.map(Self::Reopen).ok_or(Malformed::NoDescriptor),
+            Kind::Reopen => descriptor
+                .map(|descriptor| Self::Reopen(frame.count(), descriptor))
+                .ok_or(Malformed::NoDescriptor),
             Kind::Drain => Ok(Self::Drain {
                 limit: Duration::from_millis(frame.value),
                 is_final: frame.flag,
@@ -230,7 +235,7 @@ mod tests {
                 [&whole[..], &[0]].concat(),
                 Malformed::Length(FRAME + 1),
             ),
-            ("another version", with(0, 2), Malformed::Version(2)),
+            ("another version", with(0, 1), Malformed::Version(1)),
             ("kind 0", with(1, 0), Malformed::Kind(0)),
             ("a kind of the future", with(1, 200), Malformed::Kind(200)),
         ];

@@ -58,8 +58,8 @@ fn a_descriptor_travels_with_its_message() {
         let (mut master, worker) = pair().unwrap();
         let worker = WorkerEnd::new(worker).unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
-        master.tell(ToWorker::Reopen(writer.into())).unwrap();
-        let Some(ToWorker::Reopen(received)) = worker.hear().await.unwrap() else {
+        master.tell(ToWorker::Reopen(3, writer.into())).unwrap();
+        let Some(ToWorker::Reopen(3, received)) = worker.hear().await.unwrap() else {
             panic!("expected a reopen");
         };
         File::from(received).write_all(b"line").unwrap();

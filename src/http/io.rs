@@ -112,6 +112,7 @@ impl ClientIo {
     }
 
     fn on_write(&mut self, bytes: &[u8]) {
+        self.link.heads.show(bytes);
         // Nothing is written between two requests but hyper's own answer to a head it refuses.
         if self.link.phase().0 != Phase::Busy
             && let Some(status) = status_of(bytes)

@@ -11,22 +11,30 @@ use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::config::{AccessLog, Identity};
+use crate::config::{AccessLog, Config, Identity, Target};
 
 const MODE: u32 = 0o644;
 
-/// Opens the target of the access log; `None` when there is none.
+/// Opens every log, in the order of the configuration.
+pub(super) fn open_all(config: &Config) -> io::Result<Vec<Option<OwnedFd>>> {
+    let logs = config.server.access_logs.iter();
+    logs.map(|log| open(log, config.identity.as_ref()))
+        .collect()
+}
+
+/// Opens the target of a log; `None` when it needs no descriptor.
 pub(super) fn open(log: &AccessLog, owner: Option<&Identity>) -> io::Result<Option<OwnedFd>> {
-    match log {
-        AccessLog::File(path) => open_file(path, owner).map(Some).map_err(|cause| {
+    match &log.target {
+        Target::File(path) => open_file(path, owner).map(Some).map_err(|cause| {
             let text = format!(
                 "the access log {} cannot be opened: {cause}",
                 path.display()
             );
             io::Error::new(cause.kind(), text)
         }),
-        AccessLog::Stdout => io::stdout().as_fd().try_clone_to_owned().map(Some),
-        AccessLog::Off => Ok(None),
+        Target::Stdout => io::stdout().as_fd().try_clone_to_owned().map(Some),
+        Target::Stderr => io::stderr().as_fd().try_clone_to_owned().map(Some),
+        Target::Syslog(_) => Ok(None),
     }
 }
 
@@ -68,6 +76,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::config::Syslog;
 
     fn scratch(name: &str) -> std::path::PathBuf {
         let name = format!("hipache-log-{name}-{}", std::process::id());
@@ -80,7 +89,7 @@ mod tests {
     #[test]
     fn a_file_is_made_once_and_then_appended_to() {
         let directory = scratch("append");
-        let log = AccessLog::File(directory.join("access.log"));
+        let log = AccessLog::plain(Target::File(directory.join("access.log")));
         for line in ["one\n", "two\n"] {
             let descriptor = open(&log, None).unwrap().unwrap();
             let flags = fcntl(&descriptor, FcntlArg::F_GETFL).unwrap();
@@ -103,15 +112,23 @@ mod tests {
         let missing = directory.join("missing/access.log");
         for path in [missing, directory.clone(), pipe] {
             let text = format!("the access log {} cannot be opened: ", path.display());
-            let error = open(&AccessLog::File(path), None).unwrap_err().to_string();
+            let log = AccessLog::plain(Target::File(path));
+            let error = open(&log, None).unwrap_err().to_string();
             assert!(error.starts_with(&text), "{error}");
         }
         std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn no_log_has_no_descriptor() {
-        assert!(open(&AccessLog::Off, None).unwrap().is_none());
-        assert!(open(&AccessLog::Stdout, None).unwrap().is_some());
+    fn only_a_daemon_has_no_descriptor() {
+        let syslog = Target::Syslog(Syslog::Local("/dev/log".into()));
+        for (target, expected) in [
+            (syslog, false),
+            (Target::Stdout, true),
+            (Target::Stderr, true),
+        ] {
+            let opened = open(&AccessLog::plain(target), None).unwrap();
+            assert_eq!(opened.is_some(), expected);
+        }
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::config::{AccessLog, Config};
+use crate::config::{Config, Target};
 use crate::control::ToWorker;
 use crate::listener::Listeners;
 use crate::scoreboard::Scoreboard;
@@ -55,8 +55,8 @@ struct Master {
     listeners: Listeners,
     /// One socket an address, which all workers share.
     admin: Listeners,
-    /// What new workers write their log to.
-    log: Option<OwnedFd>,
+    /// What new workers write their logs to.
+    logs: Vec<Option<OwnedFd>>,
     scoreboard: Scoreboard,
     signals: Signals,
     workers: Workers,
@@ -157,7 +157,7 @@ impl Master {
                 listeners: self.listeners,
                 admin: self.admin,
                 channel,
-                access_log: self.log,
+                access_logs: self.logs,
             })),
         }
     }
@@ -206,35 +206,37 @@ impl Master {
         }
     }
 
-    /// Opens the log anew for every worker, present and future; keeps the old one if that fails.
+    /// Opens the logs that are files anew for every worker, present and future; keeps an old one if
+    /// that fails.
     fn reopen(&mut self) {
-        let AccessLog::File(path) = &self.config.server.access_log else {
-            tracing::debug!("the access log is not a file, nothing to reopen");
-            return;
-        };
-        let opened = log::open(
-            &self.config.server.access_log,
-            self.config.identity.as_ref(),
-        );
-        let fresh = match opened {
-            Ok(fresh) => fresh,
-            Err(error) => return problem("reopening the access log; the old one goes on", &error),
-        };
-        for slot in self.workers.occupied() {
-            match fresh.as_ref().map(OwnedFd::try_clone) {
-                Some(Ok(copy)) => self.workers.tell(slot, ToWorker::Reopen(copy)),
-                Some(Err(error)) => problem("passing on the access log", &error),
-                None => {}
+        for (index, log) in self.config.server.access_logs.iter().enumerate() {
+            let Target::File(path) = &log.target else {
+                tracing::debug!(log.place, "not a file, nothing to reopen");
+                continue;
+            };
+            let fresh = match log::open(log, self.config.identity.as_ref()) {
+                Ok(fresh) => fresh,
+                Err(error) => {
+                    problem("reopening the access log; the old one goes on", &error);
+                    continue;
+                }
+            };
+            for slot in self.workers.occupied() {
+                match fresh.as_ref().map(OwnedFd::try_clone) {
+                    Some(Ok(copy)) => self.workers.tell(slot, ToWorker::Reopen(index, copy)),
+                    Some(Err(error)) => problem("passing on the access log", &error),
+                    None => {}
+                }
             }
+            emit(&telemetry::Event::Reopened { path });
+            self.logs[index] = fresh;
         }
-        emit(&telemetry::Event::Reopened { path });
-        self.log = fresh;
     }
 
     fn reap(&mut self, events: &mut VecDeque<Event>) {
         for death in self.workers.reap() {
-            let owes_lines = self.config.server.access_log != AccessLog::Off;
-            let lost_lines = self.scoreboard.slot(death.slot).bury(owes_lines);
+            let logs = self.config.server.access_logs.len();
+            let lost_lines = self.scoreboard.slot(death.slot).bury(logs);
             if !self.is_stopping {
                 self.scoreboard.count_death(death.reason);
             }

@@ -30,8 +30,7 @@ impl Master {
             .map_err(StartError::when("binding the listening sockets"))?;
         let admin = listener::bind(&config.admin.bind, 1)
             .map_err(StartError::when("binding the admin listener"))?;
-        let log = log::open(&config.server.access_log, config.identity.as_ref())
-            .map_err(StartError::when("opening the access log"))?;
+        let logs = log::open_all(&config).map_err(StartError::when("opening the access log"))?;
         let scoreboard = Scoreboard::create(count, config.admin.vhosts)
             .map_err(StartError::when("mapping the scoreboard"))?;
         let signals = Signals::block().map_err(StartError::when("blocking signals"))?;
@@ -51,7 +50,7 @@ impl Master {
             config,
             listeners,
             admin,
-            log,
+            logs,
             scoreboard,
             signals,
             started: Instant::now(),

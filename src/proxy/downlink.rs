@@ -18,6 +18,7 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use super::exchange::Exchange;
+use super::head_count::HeadCount;
 use super::headers::Forwarding;
 use super::switch::Switch;
 use crate::drain::DrainWatch;
@@ -57,6 +58,8 @@ pub(crate) struct Downlink {
     pub(crate) forwarding: Forwarding,
     /// What a tunnel on this connection carried.
     pub(crate) traffic: TunnelTraffic,
+    /// The heads among what was written.
+    pub(crate) heads: HeadCount,
     drain: DrainWatch,
     stream: RefCell<Option<TcpStream>>,
     interim: RefCell<BytesMut>,
@@ -87,6 +90,7 @@ impl Downlink {
             number: from.number,
             forwarding,
             traffic: TunnelTraffic::default(),
+            heads: HeadCount::default(),
             drain,
             stream: RefCell::new(Some(from.stream)),
             interim: RefCell::default(),
@@ -241,15 +245,14 @@ impl Downlink {
         true
     }
 
-    /// Called by each exchange as it finishes: bytes read and written for it. The next one counts
-    /// from here.
-    pub(crate) fn settle(&self) -> (u64, u64) {
+    /// Called by each exchange as it finishes: bytes read and written for it, and how many of these
+    /// were no head. The next one counts from here.
+    pub(crate) fn settle(&self) -> (u64, u64, u64) {
         let read = self.read.get() - self.read_before.replace(self.read.get());
         let written = self.written.get() - self.written_before.replace(self.written.get());
-        (
-            read + self.traffic.up.get(),
-            written + self.traffic.down.get(),
-        )
+        let (up, down) = (self.traffic.up.get(), self.traffic.down.get());
+        let body = self.heads.settle(written + down);
+        (read + up, written + down, body)
     }
 
     /// The response to come is the last on this connection.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
 use tracing::debug;
 
@@ -49,6 +49,8 @@ pub(crate) struct Exchange {
     client: IpAddr,
     referer: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
+    /// Further headers that an access log asks for.
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The host that was asked for.
     pub(crate) host: Option<Host>,
     /// What routing answered.
@@ -121,6 +123,12 @@ impl Exchange {
         });
         exchange.referer = head.headers.get(header::REFERER).cloned();
         exchange.user_agent = head.headers.get(header::USER_AGENT).cloned();
+        for name in sinks.access_log.headers() {
+            let values = head.headers.get_all(name).iter();
+            exchange
+                .headers
+                .extend(values.map(|value| (name.clone(), value.clone())));
+        }
         exchange
     }
 
@@ -147,6 +155,7 @@ impl Exchange {
             client,
             referer: None,
             user_agent: None,
+            headers: Vec::new(),
             host: None,
             routed: None,
             lookup: None,
@@ -222,7 +231,7 @@ impl Exchange {
         let now = Instant::now();
         self.sinks.slot.shift(Gauge::OpenExchanges, -1);
         self.sinks.slot.add(Counter::Exchanges, 1);
-        let (bytes_received, bytes_sent) = self.link.settle();
+        let (bytes_received, bytes_sent, body_bytes_sent) = self.link.settle();
         let target = self.line.as_ref().map(|line| written_target(&line.uri));
         let request = self.line.as_ref().zip(target.as_deref());
         let attempts: SmallVec<[AttemptRecord<'_>; 2]> = self
@@ -246,6 +255,7 @@ impl Exchange {
             host: self.host(),
             referer: bytes_of(self.referer.as_ref()),
             user_agent: bytes_of(self.user_agent.as_ref()),
+            headers: &self.headers,
             route: self.routed.as_ref().map(Routed::as_record),
             lookup: self.lookup,
             attempts: &attempts,
@@ -254,6 +264,7 @@ impl Exchange {
                 .responded
                 .map(|at| at.saturating_duration_since(self.began)),
             bytes_sent,
+            body_bytes_sent,
             bytes_received,
             end: end.as_str(),
         };

@@ -8,6 +8,7 @@ mod check;
 mod client_watch;
 mod downlink;
 mod exchange;
+mod head_count;
 mod head_wait;
 pub(crate) mod headers;
 mod outgoing;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::{
-    AccessLog, Admin, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Timeouts,
+    Admin, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Timeouts,
 };
 
 fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
@@ -25,7 +25,7 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             drain_idle: Duration::ZERO,
             dead_backend_ttl: Duration::from_secs(30),
             retry_on_error: 0,
-            access_log: AccessLog::Off,
+            access_logs: Vec::new(),
             http_keep_alive: true,
             dead_backend_on_500: true,
             static_dir: None,

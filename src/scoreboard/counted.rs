@@ -8,7 +8,7 @@ pub(crate) enum Counter {
     Connections,
     /// Connections that ended without a single byte.
     SilentConnections,
-    /// Exchanges finished, each owed one access-log line.
+    /// Exchanges finished, each owed one line in each access log.
     Exchanges,
     /// Access-log lines written.
     LinesWritten,
@@ -16,6 +16,8 @@ pub(crate) enum Counter {
     LinesDropped,
     /// Access-log lines lost to a write error.
     LinesFailed,
+    /// Exchanges without a line in an access log: filtered out, or not in the sample.
+    LinesFiltered,
     /// Bytes of access log written.
     LogBytes,
     /// Attempts started.

@@ -42,22 +42,22 @@ fn a_death_closes_the_books_and_is_counted_once() {
     assert_eq!(slot.read(Field::Pid), 77);
     assert!(slot.read(Field::Heartbeat) >= slot.read(Field::Started));
     slot.shift(Gauge::OpenConnections, 9);
+    slot.add(Counter::Exchanges, 100);
     for (counter, count) in [
-        (Counter::Exchanges, 100),
-        (Counter::LinesWritten, 80),
-        (Counter::LinesDropped, 10),
-        (Counter::LinesFailed, 3),
+        (LogCounter::Written, 80),
+        (LogCounter::Dropped, 10),
+        (LogCounter::Failed, 3),
     ] {
-        slot.add(counter, count);
+        slot.log(0).add(counter, count);
     }
-    assert_eq!(slot.bury(true), 7);
-    assert_eq!(slot.bury(true), 0);
+    assert_eq!(slot.bury(1), 7);
+    assert_eq!(slot.bury(1), 0);
     assert_eq!(slot.level(Gauge::OpenConnections), 0);
     assert_eq!(slot.read(Field::State), State::Gone as u64);
     assert_eq!(slot.count(Counter::LinesLostAtDeath), 7);
     slot.add(Counter::Exchanges, 5);
-    assert_eq!(slot.bury(false), 0, "nothing is owed while the log is off");
-    assert_eq!(slot.bury(true), 5);
+    assert_eq!(slot.bury(0), 0, "nothing is owed while the log is off");
+    assert_eq!(slot.bury(1), 5);
 }
 
 #[test]

@@ -132,6 +132,8 @@ pub(crate) enum Event<'a> {
     },
     /// Access-log lines were lost since the last such event; told at most once a minute.
     LogLosses {
+        /// Which log: its place in the configuration.
+        log: &'a str,
         /// Lines that found the queue full.
         dropped: u64,
         /// Lines that could not be written.
@@ -259,8 +261,12 @@ fn tell_surroundings(event: &Event<'_>) {
                 "attempt failed"
             );
         }
-        Event::LogLosses { dropped, failed } => {
-            warn!(dropped, failed, "access-log lines were lost");
+        Event::LogLosses {
+            log,
+            dropped,
+            failed,
+        } => {
+            warn!(log, dropped, failed, "access-log lines were lost");
         }
         Event::ConfigurationNotice { finding } => {
             warn!(finding = finding.to_string(), "configuration notice");

@@ -9,10 +9,11 @@ mod metrics;
 pub(crate) mod names;
 mod record;
 mod stderr;
+mod syslog;
 mod throttle;
 mod writer;
 
-pub(crate) use access_log::AccessLog;
+pub(crate) use access_log::{AccessLog, Process, example_line};
 pub(crate) use events::{Event, emit};
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord};

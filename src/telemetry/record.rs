@@ -6,6 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use http::{HeaderName, HeaderValue};
+
 /// A finished exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
@@ -31,6 +33,8 @@ pub(crate) struct Record<'a> {
     pub(crate) referer: &'a [u8],
     /// `User-Agent`, empty when absent.
     pub(crate) user_agent: &'a [u8],
+    /// Further headers of the request, as far as a log asks for them.
+    pub(crate) headers: &'a [(HeaderName, HeaderValue)],
     /// What routing answered; `None` when it was not asked or found nothing.
     pub(crate) route: Option<RouteRecord<'a>>,
     /// How long this request waited for routing; also when it failed.
@@ -43,6 +47,8 @@ pub(crate) struct Record<'a> {
     pub(crate) responded: Option<Duration>,
     /// Bytes written to the client for this exchange: head, body and framing.
     pub(crate) bytes_sent: u64,
+    /// Of these, bytes that belong to no head: body and its framing, or the tunnel's.
+    pub(crate) body_bytes_sent: u64,
     /// Bytes read from the client for this exchange: head, body and framing.
     pub(crate) bytes_received: u64,
     /// How it ended: a word of `error::End`.
@@ -116,6 +122,37 @@ pub(crate) struct AttemptRecord<'a> {
     pub(crate) failure: Option<&'static str>,
 }
 
+/// Ends of an attempt that never had a connection to send on: words of `error::End`.
+const CONNECT_FAILURES: [&str; 8] = [
+    "invalid_backend",
+    "connection_limit_reached",
+    "dns_error",
+    "dns_timeout",
+    "connection_refused",
+    "destination_unavailable",
+    "connection_timeout",
+    "tls_protocol_error",
+];
+
+impl AttemptRecord<'_> {
+    /// How long it took to get a connection that can be used, TLS included: nothing for one that was
+    /// open already; `None` when none was got.
+    pub(crate) fn connect_time(&self) -> Option<Duration> {
+        if self.is_reused {
+            return Some(Duration::ZERO);
+        }
+        // The time of a connect that failed is noted, too.
+        if self
+            .failure
+            .is_some_and(|word| CONNECT_FAILURES.contains(&word))
+        {
+            return None;
+        }
+        let handshaken = self.handshaken.unwrap_or_default();
+        self.connected.map(|connected| connected + handshaken)
+    }
+}
+
 impl Record<'_> {
     /// The identifier of the frontend, `-` where there is none.
     pub(crate) fn vhost(&self) -> &str {
@@ -134,6 +171,34 @@ impl Record<'_> {
     pub(crate) fn backend_time(&self) -> Duration {
         let last = self.attempts.last();
         last.map_or(Duration::ZERO, |last| self.total.saturating_sub(last.began))
+    }
+
+    /// What the proxy itself added until the response head was ready: all but the time in which a
+    /// backend was connected to and waited for. Routing and waiting for a free connection count.
+    pub(crate) fn proxy_time(&self) -> Duration {
+        let waits = self.attempts.iter().map(|attempt| {
+            let until = attempt.headed.unwrap_or(attempt.took);
+            until.saturating_sub(attempt.waited)
+        });
+        self.responded
+            .unwrap_or(self.total)
+            .saturating_sub(waits.sum())
+    }
+
+    /// Whether it is an error: answered so, or not ended as it should.
+    pub(crate) fn is_error(&self) -> bool {
+        self.end != "ok" || self.logged_status() >= 400
+    }
+
+    /// Whether the peer of the socket is the client, whose port it then is.
+    pub(crate) fn is_peer_client(&self) -> bool {
+        self.peer.ip().to_canonical() == self.client.to_canonical()
+    }
+
+    /// The lines of a header that was asked for.
+    pub(crate) fn header(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        let lines = self.headers.iter().filter(move |(known, _)| known == name);
+        lines.map(|(_, value)| value.as_bytes())
     }
 }
 
@@ -186,6 +251,7 @@ pub(crate) mod samples {
             host: Some("a.test"),
             referer: b"http://ref/",
             user_agent: b"UA/1",
+            headers: &[],
             route: Some(route("id-a.test")),
             lookup: Some(Lookup {
                 began: Duration::ZERO,
@@ -195,6 +261,7 @@ pub(crate) mod samples {
             status: 200,
             responded: Some(Duration::from_millis(11)),
             bytes_sent: 101,
+            body_bytes_sent: 4,
             bytes_received: 80,
             end: "ok",
         }

@@ -15,7 +15,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::events::{Event, emit};
-use crate::scoreboard::{Counter, Slot};
+use super::syslog::{Daemon, Sent};
+use crate::scoreboard::{LogCounter, LogSlot};
 
 /// How long a pipe that takes nothing is waited for, in milliseconds, before the rest of a batch is
 /// given up. The queue fills up meanwhile, and what it drops is counted by its owner.
@@ -32,6 +33,8 @@ pub(super) struct Done {
     pub(super) failed: u64,
     /// Bytes of the batches taken from the queue, written or not.
     pub(super) taken_bytes: u64,
+    /// Batches taken from the queue.
+    pub(super) taken_batches: u64,
 }
 
 /// Shared by the log of a worker and its writer's thread.
@@ -56,13 +59,14 @@ impl Shared {
         self.has_next.store(true, Ordering::Release);
     }
 
-    /// Blocks until so many lines are written or failed, or the limit is over. Whether they are.
-    pub(super) fn wait_for(&self, lines: u64, limit: Duration) -> bool {
-        let is_short = |done: &mut Done| done.written + done.failed < lines;
+    /// Blocks until this holds of what was done, or the limit is over. Whether it holds.
+    pub(super) fn wait_until(&self, limit: Duration, holds: impl Fn(&Done) -> bool) -> bool {
         let done = lock(&self.done);
-        let result = self.moved.wait_timeout_while(done, limit, is_short);
-        let (mut done, _) = result.unwrap_or_else(PoisonError::into_inner);
-        !is_short(&mut done)
+        let result = self
+            .moved
+            .wait_timeout_while(done, limit, |done| !holds(done));
+        let (done, _) = result.unwrap_or_else(PoisonError::into_inner);
+        holds(&done)
     }
 }
 
@@ -71,22 +75,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Appends batches of whole lines to a descriptor.
+/// Where batches go.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// To this descriptor.
+    File(File),
+    /// To a syslog daemon.
+    Syslog(Daemon),
+}
+
+/// Appends batches of whole lines to a descriptor, or sends them line by line.
 #[derive(Debug)]
 pub(super) struct LineWriter {
-    target: File,
+    way: Way,
     /// The last byte that we wrote here is no line break: the rest of that line was lost.
     is_torn: bool,
     told: Option<Instant>,
     shared: Arc<Shared>,
-    slot: Slot,
+    slot: LogSlot,
 }
 
 impl LineWriter {
     /// A writer that appends here until it is given another file.
-    pub(super) fn new(target: OwnedFd, shared: Arc<Shared>, slot: Slot) -> Self {
+    pub(super) fn new(way: Way, shared: Arc<Shared>, slot: LogSlot) -> Self {
         Self {
-            target: File::from(target),
+            way,
             is_torn: false,
             told: None,
             shared,
@@ -101,7 +114,7 @@ impl LineWriter {
             return;
         }
         if let Some(target) = lock(&self.shared.next).take() {
-            self.target = File::from(target);
+            self.way = Way::File(File::from(target));
             self.is_torn = false;
         }
     }
@@ -115,61 +128,49 @@ impl LineWriter {
     /// well, so that this takes space to be freed and another worker to be first: one line a tear
     /// at most. To exclude it, each batch would have to take a lock that all workers share.
     fn append(&mut self, batch: &[u8]) -> io::Result<()> {
-        let (sent, result) = match self.mend() {
-            Ok(()) => self.send(batch),
+        let target = match &mut self.way {
+            Way::File(target) => target,
+            Way::Syslog(daemon) => {
+                let (sent, result) = daemon.send(batch);
+                self.count(sent, batch.len());
+                return result;
+            }
+        };
+        let mut mended = 0;
+        let (sent, result) = match mend(target, self.is_torn) {
+            Ok(bytes) => {
+                mended = bytes;
+                send(target, batch)
+            }
             Err(error) => (0, Err(error)),
         };
+        self.is_torn &= mended == 0;
         let (sent, rest) = batch.split_at(sent);
         self.is_torn = match sent.last() {
             None => self.is_torn,
             Some(&last) => last != b'\n',
         };
-        self.count(sent, rest);
+        let of_batch = Sent {
+            lines: lines_in(sent),
+            bytes: (mended + sent.len()) as u64,
+            failed: lines_in(rest),
+        };
+        self.count(of_batch, batch.len());
         result
     }
 
-    /// Ends a torn line.
-    fn mend(&mut self) -> io::Result<()> {
-        if self.is_torn {
-            self.send(b"\n").1?;
-            self.slot.add(Counter::LogBytes, 1);
-            self.is_torn = false;
-        }
-        Ok(())
-    }
-
-    /// Writes until all is written or an error says that it cannot be; the number of bytes written.
-    fn send(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match self.target.write(&bytes[sent..]) {
-                Ok(0) => return (sent, Err(ErrorKind::WriteZero.into())),
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // Standard output may be a pipe that somebody made non-blocking.
-                    if let Err(error) = wait_until_writable(&self.target) {
-                        return (sent, Err(error));
-                    }
-                }
-                Err(error) => return (sent, Err(error)),
-            }
-        }
-        (sent, Ok(()))
-    }
-
-    /// Counts a batch of which the first part was written and the rest was not.
-    fn count(&self, sent: &[u8], rest: &[u8]) {
-        let (written, failed) = (lines_in(sent), lines_in(rest));
-        self.slot.add(Counter::LinesWritten, written);
-        self.slot.add(Counter::LogBytes, sent.len() as u64);
-        if failed > 0 {
-            self.slot.add(Counter::LinesFailed, failed);
+    /// Counts what became of a batch.
+    fn count(&self, sent: Sent, taken: usize) {
+        self.slot.add(LogCounter::Written, sent.lines);
+        self.slot.add(LogCounter::Bytes, sent.bytes);
+        if sent.failed > 0 {
+            self.slot.add(LogCounter::Failed, sent.failed);
         }
         let mut done = lock(&self.shared.done);
-        done.written += written;
-        done.failed += failed;
-        done.taken_bytes += (sent.len() + rest.len()) as u64;
+        done.written += sent.lines;
+        done.failed += sent.failed;
+        done.taken_bytes += taken as u64;
+        done.taken_batches += 1;
         self.shared.moved.notify_all();
     }
 
@@ -205,6 +206,34 @@ impl Write for LineWriter {
         self.take_next();
         Ok(())
     }
+}
+
+/// Ends a torn line; the number of bytes that it took.
+fn mend(target: &mut File, is_torn: bool) -> io::Result<usize> {
+    if !is_torn {
+        return Ok(0);
+    }
+    send(target, b"\n").1.map(|()| 1)
+}
+
+/// Writes until all is written or an error says that it cannot be; the number of bytes written.
+fn send(target: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match target.write(&bytes[sent..]) {
+            Ok(0) => return (sent, Err(ErrorKind::WriteZero.into())),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // Standard output may be a pipe that somebody made non-blocking.
+                if let Err(error) = wait_until_writable(target) {
+                    return (sent, Err(error));
+                }
+            }
+            Err(error) => return (sent, Err(error)),
+        }
+    }
+    (sent, Ok(()))
 }
 
 /// Waits for a non-blocking descriptor to take more, at most the limit.

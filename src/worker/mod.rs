@@ -27,7 +27,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
-use crate::telemetry::{AccessLog, Event, emit};
+use crate::telemetry::{AccessLog, Event, Process, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use orders::Leave;
@@ -60,8 +60,8 @@ pub(crate) struct Inheritance {
     pub(crate) admin: Listeners,
     /// Its own end.
     pub(crate) channel: OwnedFd,
-    /// Where to write the access log.
-    pub(crate) access_log: Option<OwnedFd>,
+    /// Where to write the access logs.
+    pub(crate) access_logs: Vec<Option<OwnedFd>>,
 }
 
 /// The whole life of a worker, from its fork on.
@@ -81,7 +81,12 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     slot.occupy(std::process::id());
     signals::leave_to_master()?;
     identity::assume(inheritance.config.identity.as_ref())?;
-    let log = Rc::new(AccessLog::start(inheritance.access_log.take(), slot));
+    let log = Rc::new(AccessLog::start(
+        &inheritance.config.server.access_logs,
+        std::mem::take(&mut inheritance.access_logs),
+        slot,
+        Process::here(inheritance.slot),
+    ));
     purge_memory_in_the_background();
     let runtime = build_runtime()?;
     let exit = runtime.block_on(serve(inheritance, slot, Rc::clone(&log)));

@@ -26,7 +26,7 @@ pub(super) async fn until_told_to_leave(
 ) -> Option<Leave> {
     loop {
         match hear(channel).await? {
-            ToWorker::Reopen(target) => log.reopen(target),
+            ToWorker::Reopen(index, target) => log.reopen(index, target),
             ToWorker::Adopt(slot) => {
                 if let Err(error) = acceptors.adopt(slot) {
                     emit(&Event::Problem {
@@ -45,7 +45,7 @@ pub(super) async fn until_told_to_leave(
 pub(super) async fn while_leaving(channel: &WorkerEnd, log: &AccessLog) -> Infallible {
     while let Some(message) = hear(channel).await {
         match message {
-            ToWorker::Reopen(target) => log.reopen(target),
+            ToWorker::Reopen(index, target) => log.reopen(index, target),
             ToWorker::Adopt(_) | ToWorker::Release(_) | ToWorker::Drain { .. } => {}
         }
     }

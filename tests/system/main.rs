@@ -13,6 +13,7 @@
 
 mod access_log;
 mod access_log_files;
+mod access_log_formats;
 mod admin;
 mod backends;
 mod bodies;

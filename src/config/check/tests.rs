@@ -56,7 +56,8 @@ fn access_log_must_be_writable_and_is_not_created() {
         ),
     ];
     for (path, expected) in table {
-        let found = found(|config| config.server.access_log = AccessLog::File(path.clone()));
+        let found =
+            found(|config| config.server.access_logs[0].target = Target::File(path.clone()));
         match expected {
             None => assert_eq!(found, [""; 0], "{path:?}"),
             Some(end) => {

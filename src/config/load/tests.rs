@@ -101,7 +101,7 @@ fn each_wrong_setting_of_attempts_and_files_is_told() {
         ),
         (
             r#"{"server": {"accessLog": true}}"#,
-            "server.accessLog: true is no path, \"-\" for standard output, or false",
+            "server.accessLog: true is no path, \"stdout\", \"stderr\", \"syslog:…\", \"off\" or false",
         ),
         (
             r#"{"server": {"staticDir": ""}}"#,

@@ -33,6 +33,7 @@ impl Downlink {
             match polled {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     self.on_written(count);
+                    self.heads.add_interim(count);
                     interim.advance(count);
                 }
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

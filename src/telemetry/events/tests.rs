@@ -78,10 +78,11 @@ fn of_ends() -> [(Event<'static>, &'static str); 6] {
         ),
         (
             Event::LogLosses {
+                log: "server.accessLog[1]",
                 dropped: 1,
                 failed: 2,
             },
-            "WARN access-log lines were lost dropped=1 failed=2",
+            "WARN access-log lines were lost log=\"server.accessLog[1]\" dropped=1 failed=2",
         ),
     ]
 }

@@ -6,18 +6,20 @@ use std::io::Read as _;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::*;
+use crate::scoreboard::Slot;
 
-fn writer(target: impl Into<OwnedFd>) -> (LineWriter, Arc<Shared>, Slot) {
-    let (shared, slot) = (Arc::new(Shared::default()), Slot::detached());
-    let writer = LineWriter::new(target.into(), Arc::clone(&shared), slot);
+fn writer(target: impl Into<OwnedFd>) -> (LineWriter, Arc<Shared>, LogSlot) {
+    let (shared, slot) = (Arc::new(Shared::default()), Slot::detached().log(0));
+    let way = Way::File(File::from(target.into()));
+    let writer = LineWriter::new(way, Arc::clone(&shared), slot);
     (writer, shared, slot)
 }
 
-fn counts(slot: Slot) -> (u64, u64, u64) {
+fn counts(slot: LogSlot) -> (u64, u64, u64) {
     (
-        slot.count(Counter::LinesWritten),
-        slot.count(Counter::LinesFailed),
-        slot.count(Counter::LogBytes),
+        slot.count(LogCounter::Written),
+        slot.count(LogCounter::Failed),
+        slot.count(LogCounter::Bytes),
     )
 }
 
@@ -37,15 +39,23 @@ fn a_torn_line_is_ended_before_the_next_and_counts_as_failed() {
     let (mut reader, pipe) = io::pipe().unwrap();
     let (mut writer, shared, slot) = writer(pipe);
     // As after a disk that took `one\ntw` of `one\ntwo\n`.
-    let (sent, _) = writer.send(b"one\ntw");
-    assert_eq!(sent, 6);
+    let Way::File(target) = &mut writer.way else {
+        panic!("no file")
+    };
+    assert_eq!(send(target, b"one\ntw").0, 6);
     writer.is_torn = true;
-    writer.count(b"one\ntw", b"o\n");
+    let torn = Sent {
+        lines: 1,
+        bytes: 6,
+        failed: 1,
+    };
+    writer.count(torn, 8);
     writer.write_all(b"three\nfour\n").unwrap();
     writer.write_all(b"five\n").unwrap();
     assert_eq!(counts(slot), (4, 1, 6 + 1 + 11 + 5));
-    assert!(shared.wait_for(5, Duration::ZERO));
-    assert!(!shared.wait_for(6, Duration::ZERO));
+    let all = |lines| move |done: &Done| done.written + done.failed >= lines;
+    assert!(shared.wait_until(Duration::ZERO, all(5)));
+    assert!(!shared.wait_until(Duration::ZERO, all(6)));
     drop(writer);
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();

@@ -1,10 +1,13 @@
-//! Tests of `telemetry::access_log`.
+//! Tests of one access log: `telemetry::access_log::log`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::*;
+use crate::config::Target;
+use crate::scoreboard::Slot;
 use crate::telemetry::RequestLine;
 use crate::telemetry::record::samples::record;
 
@@ -41,7 +44,36 @@ fn open(path: &Path) -> OwnedFd {
     file.unwrap().into()
 }
 
-fn write(log: &AccessLog, number: usize) {
+/// A log into this descriptor.
+fn start(target: impl Into<OwnedFd>, slot: LogSlot) -> Log {
+    with_queue(target, slot, &config::Queue::default())
+}
+
+/// A log whose queue is as told.
+fn with_queue(target: impl Into<OwnedFd>, slot: LogSlot, queue: &config::Queue) -> Log {
+    let config = config::AccessLog::plain(Target::Stdout);
+    let process = Rc::new(Process::here(0));
+    let way = Way::File(target.into().into());
+    Log::start(&config, way, slot, &process, Limit::new(*queue))
+}
+
+/// Four batches, more or less.
+const SMALL: config::Queue = config::Queue {
+    bytes: 4 * BATCH_BYTES as u64,
+    wait: Duration::ZERO,
+};
+
+fn detached() -> LogSlot {
+    Slot::detached().log(0)
+}
+
+/// Waits until so many lines are written or failed.
+fn wait_for(shared: &Shared, lines: u64) -> bool {
+    let limit = Duration::from_secs(10);
+    shared.wait_until(limit, |done| done.written + done.failed >= lines)
+}
+
+fn write(log: &Log, number: usize) {
     log.write(&Record {
         client: "127.0.0.1".parse().unwrap(),
         arrived: UNIX_EPOCH,
@@ -78,8 +110,8 @@ fn every_line_is_in_one_of_the_files_after_renames_under_writes() {
     const LINES: usize = 60_000;
     let directory = Directory::new("reopen");
     let path = |index: usize| directory.0.join(format!("log.{index}"));
-    let slot = Slot::detached();
-    let log = AccessLog::start(Some(open(&path(0))), slot);
+    let slot = detached();
+    let mut log = start(open(&path(0)), slot);
     for number in 0..LINES {
         if number % 10_000 == 9_999 {
             let index = number / 10_000;
@@ -89,7 +121,7 @@ fn every_line_is_in_one_of_the_files_after_renames_under_writes() {
         }
         write(&log, number);
     }
-    log.shutdown(Duration::from_secs(20));
+    log.finish(Duration::from_secs(20));
     let mut found = Vec::new();
     let mut bytes = 0;
     for entry in fs::read_dir(&directory.0).unwrap() {
@@ -99,49 +131,49 @@ fn every_line_is_in_one_of_the_files_after_renames_under_writes() {
     }
     found.sort_unstable();
     assert_eq!(found, (0..LINES).collect::<Vec<_>>());
-    assert_eq!(slot.count(Counter::LinesWritten), LINES as u64);
-    assert_eq!(slot.count(Counter::LogBytes), bytes);
-    assert_eq!(slot.count(Counter::LinesDropped), 0);
+    assert_eq!(slot.count(LogCounter::Written), LINES as u64);
+    assert_eq!(slot.count(LogCounter::Bytes), bytes);
+    assert_eq!(slot.count(LogCounter::Dropped), 0);
 }
 
 #[test]
 fn a_pipe_that_nobody_reads_costs_counted_lines_and_no_time() {
     const LINES: usize = 20_000;
     let (reader, pipe) = std::io::pipe().unwrap();
-    let slot = Slot::detached();
-    let log = AccessLog::with_queue(Some(pipe.into()), slot, 4);
+    let slot = detached();
+    let mut log = with_queue(pipe, slot, &SMALL);
     (0..LINES).for_each(|number| write(&log, number));
-    let dropped = slot.count(Counter::LinesDropped);
+    let dropped = slot.count(LogCounter::Dropped);
     assert!(dropped > 0);
     let start = Instant::now();
-    log.shutdown(Duration::from_millis(50));
+    log.finish(Duration::from_millis(50));
     assert!(
         start.elapsed() < Duration::from_secs(1),
         "{:?}",
         start.elapsed()
     );
     drop(reader);
-    let dropped = slot.count(Counter::LinesDropped);
-    let other = slot.count(Counter::LinesWritten) + slot.count(Counter::LinesFailed);
+    let dropped = slot.count(LogCounter::Dropped);
+    let other = slot.count(LogCounter::Written) + slot.count(LogCounter::Failed);
     assert!(dropped + other <= LINES as u64);
     assert!(dropped > LINES as u64 / 2, "{dropped}");
 }
 
 #[test]
 fn a_full_disk_is_counted_in_lines() {
-    let slot = Slot::detached();
-    let log = AccessLog::start(Some(open(Path::new("/dev/full"))), slot);
+    let slot = detached();
+    let mut log = start(open(Path::new("/dev/full")), slot);
     (0..1_000).for_each(|number| write(&log, number));
-    log.shutdown(Duration::from_secs(20));
-    assert_eq!(slot.count(Counter::LinesFailed), 1_000);
-    assert_eq!(slot.count(Counter::LinesWritten), 0);
+    log.finish(Duration::from_secs(20));
+    assert_eq!(slot.count(LogCounter::Failed), 1_000);
+    assert_eq!(slot.count(LogCounter::Written), 0);
 }
 
 #[test]
 fn bytes_that_wait_are_bounded_whatever_the_length_of_lines() {
     let (_reader, pipe) = std::io::pipe().unwrap();
-    let slot = Slot::detached();
-    let log = AccessLog::start(Some(pipe.into()), slot);
+    let slot = detached();
+    let mut log = start(pipe, slot);
     let agent = vec![0xff; 100_000];
     for _ in 0..100 {
         log.write(&Record {
@@ -155,22 +187,22 @@ fn bytes_that_wait_are_bounded_whatever_the_length_of_lines() {
             ..bare()
         });
     }
-    let fits = QUEUE_BYTES / 400_000;
-    let dropped = slot.count(Counter::LinesDropped);
+    let fits = config::Queue::default().bytes / 400_000;
+    let dropped = slot.count(LogCounter::Dropped);
     assert!(
         (100 - fits - 1..=100 - fits + 1).contains(&dropped),
         "{dropped}"
     );
-    let capacity = log.log.as_ref().unwrap().batch.borrow().bytes.capacity();
+    let capacity = log.inner.batch.borrow().bytes.capacity();
     assert!(capacity <= 2 * BATCH_BYTES, "{capacity}");
-    log.shutdown(Duration::ZERO);
+    log.finish(Duration::ZERO);
 }
 
 #[test]
 fn an_old_batch_is_written_without_further_lines_and_an_idle_log_follows_a_reopen() {
     let directory = Directory::new("flush");
     let (first, second) = (directory.0.join("first"), directory.0.join("second"));
-    let log = AccessLog::start(Some(open(&first)), Slot::detached());
+    let mut log = start(open(&first), detached());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build_local(tokio::runtime::LocalOptions::default())
@@ -198,26 +230,72 @@ fn an_old_batch_is_written_without_further_lines_and_an_idle_log_follows_a_reope
         assert_eq!(written(second.clone(), 1).await, [4]);
     });
     drop(runtime);
-    log.shutdown(Duration::from_secs(1));
+    log.finish(Duration::from_secs(1));
 }
 
 #[test]
-fn a_log_without_a_target_takes_lines_and_a_dropped_log_keeps_them() {
-    let slot = Slot::detached();
-    let log = AccessLog::start(None, slot);
-    write(&log, 1);
-    log.reopen(File::open("/dev/null").unwrap().into());
-    log.shutdown(Duration::from_secs(1));
-    assert_eq!(slot.count(Counter::LinesWritten), 0);
-
+fn a_dropped_log_keeps_its_lines() {
     let directory = Directory::new("drop");
     let path = directory.0.join("log");
-    let log = AccessLog::start(Some(open(&path)), slot);
-    let shared = Arc::clone(&log.log.as_ref().unwrap().shared);
+    let log = start(open(&path), detached());
+    let shared = Arc::clone(&log.inner.shared);
     write(&log, 1);
     drop(log);
-    assert!(shared.wait_for(1, Duration::from_secs(10)));
+    assert!(wait_for(&shared, 1));
     assert_eq!(numbers(&path), [1]);
+}
+
+#[test]
+fn a_log_that_waits_loses_nothing_to_a_slow_reader_and_hangs_once_on_none() {
+    const LINES: usize = 20_000;
+    let patient = config::Queue {
+        wait: Duration::from_secs(5),
+        ..SMALL
+    };
+    let (mut reader, pipe) = std::io::pipe().unwrap();
+    let slot = detached();
+    let mut log = with_queue(pipe, slot, &patient);
+    let slow = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut reader, &mut bytes).unwrap();
+        bytes.iter().filter(|&&byte| byte == b'\n').count()
+    });
+    (0..LINES).for_each(|number| write(&log, number));
+    log.finish(Duration::from_secs(20));
+    drop(log);
+    assert_eq!(slow.join().unwrap(), LINES);
+    assert_eq!(slot.count(LogCounter::Dropped), 0);
+
+    let stuck = config::Queue {
+        wait: Duration::from_millis(200),
+        ..SMALL
+    };
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    let mut log = with_queue(pipe, slot, &stuck);
+    let began = Instant::now();
+    (0..LINES).for_each(|number| write(&log, number));
+    let took = began.elapsed();
+    assert!(slot.count(LogCounter::Dropped) > 0);
+    assert!(
+        took >= Duration::from_millis(200) && took < Duration::from_secs(2),
+        "{took:?}"
+    );
+    log.finish(Duration::ZERO);
+}
+
+#[test]
+fn lines_that_are_filtered_are_counted_apart() {
+    let slot = detached();
+    let mut config = config::AccessLog::plain(Target::Stdout);
+    config.sample = 4;
+    let process = Rc::new(Process::here(0));
+    let way = Way::File(std::fs::File::from(open(Path::new("/dev/null"))));
+    let limit = Limit::new(config.queue);
+    let mut log = Log::start(&config, way, slot, &process, limit);
+    (0..20).for_each(|number| write(&log, number));
+    log.finish(Duration::from_secs(10));
+    let counts = [LogCounter::Written, LogCounter::Filtered].map(|counter| slot.count(counter));
+    assert_eq!(counts, [5, 15]);
 }
 
 #[test]
@@ -228,9 +306,9 @@ fn workers_that_share_a_file_do_not_break_each_others_lines() {
     let workers = [0, 1, 2].map(|worker| {
         let target = open(&path);
         std::thread::spawn(move || {
-            let log = AccessLog::start(Some(target), Slot::detached());
+            let mut log = start(target, detached());
             (0..LINES).for_each(|number| write(&log, worker * LINES + number));
-            log.shutdown(Duration::from_secs(20));
+            log.finish(Duration::from_secs(20));
         })
     });
     for worker in workers {
@@ -243,13 +321,12 @@ fn workers_that_share_a_file_do_not_break_each_others_lines() {
 
 #[test]
 fn losses_are_told_as_they_grow_at_most_once_a_minute_and_at_the_end() {
-    let slot = Slot::detached();
-    let log = AccessLog::start(Some(open(Path::new("/dev/null"))), slot);
+    let slot = detached();
+    let log = start(open(Path::new("/dev/null")), slot);
     let told = |is_end: bool| {
-        let log = log.log.as_ref().unwrap();
-        crate::telemetry::stderr::tests::writes(false, None, || log.tell_losses(is_end))
+        crate::telemetry::stderr::tests::writes(false, None, || log.inner.tell_losses(is_end))
     };
-    let lose = |lines: u64| log.log.as_ref().unwrap().batch.borrow_mut().dropped += lines;
+    let lose = |lines: u64| slot.add(LogCounter::Dropped, lines);
     assert!(told(true).is_empty(), "nothing was lost");
     lose(5);
     assert!(told(false)[0].ends_with("dropped=5 failed=0\n"));

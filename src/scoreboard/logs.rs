@@ -1,0 +1,126 @@
+//! The counts of each access log of a worker.
+//!
+//! Each count is added to the cell of its log and to the total of the slot, so that they agree.
+
+use std::sync::atomic::Ordering;
+
+use super::{Counter, FIRST_LOG, Slot};
+
+/// Access logs that a slot has room for.
+pub(crate) const LOGS: usize = 8;
+/// Cells of a log.
+pub(super) const LOG_CELLS: usize = LogCounter::LostAtDeath as usize + 1;
+
+/// What becomes of the lines of one log: each exchange is in exactly one count but `Bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum LogCounter {
+    /// Lines written.
+    Written,
+    /// Lines lost because the queue was full.
+    Dropped,
+    /// Lines lost to a write error.
+    Failed,
+    /// Exchanges without a line: filtered out, or not in the sample.
+    Filtered,
+    /// Bytes written.
+    Bytes,
+    /// Lines that were still unwritten when their worker died; counted by the master. The last.
+    LostAtDeath,
+}
+
+/// The counts of one log of one worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogSlot {
+    slot: Slot,
+    first: usize,
+}
+
+impl Slot {
+    /// The counts of a log, by its place in the configuration. Panics beyond [`LOGS`]: the
+    /// configuration allows no more.
+    pub(crate) fn log(self, index: usize) -> LogSlot {
+        assert!(index < LOGS, "the configuration allows {LOGS} logs");
+        LogSlot {
+            slot: self,
+            first: FIRST_LOG + index * LOG_CELLS,
+        }
+    }
+
+    /// Counts the lines of so many logs that died with their worker; how many there were.
+    pub(super) fn bury_lines(self, logs: usize) -> u64 {
+        let lost =
+            (0..logs.min(LOGS)).map(|index| self.log(index).bury(self.count(Counter::Exchanges)));
+        lost.sum()
+    }
+}
+
+impl LogSlot {
+    /// Adds to a count.
+    pub(crate) fn add(self, counter: LogCounter, count: u64) {
+        let cell = &self.slot.cells[self.first + counter as usize];
+        cell.fetch_add(count, Ordering::Relaxed);
+        self.slot.add(counter.total(), count);
+    }
+
+    /// Reads a count.
+    pub(crate) fn count(self, counter: LogCounter) -> u64 {
+        self.slot.cells[self.first + counter as usize].load(Ordering::Relaxed)
+    }
+
+    fn bury(self, exchanges: u64) -> u64 {
+        let settled = [
+            LogCounter::Written,
+            LogCounter::Dropped,
+            LogCounter::Failed,
+            LogCounter::Filtered,
+            LogCounter::LostAtDeath,
+        ];
+        let settled: u64 = settled.into_iter().map(|counter| self.count(counter)).sum();
+        let lost = exchanges.saturating_sub(settled);
+        self.add(LogCounter::LostAtDeath, lost);
+        lost
+    }
+}
+
+impl LogCounter {
+    /// The count over all logs.
+    fn total(self) -> Counter {
+        match self {
+            Self::Written => Counter::LinesWritten,
+            Self::Dropped => Counter::LinesDropped,
+            Self::Failed => Counter::LinesFailed,
+            Self::Filtered => Counter::LinesFiltered,
+            Self::Bytes => Counter::LogBytes,
+            Self::LostAtDeath => Counter::LinesLostAtDeath,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_log_has_its_own_counts_and_the_slot_their_totals() {
+        let slot = Slot::detached();
+        slot.add(Counter::Exchanges, 10);
+        let table = [
+            (0, LogCounter::Written, 10),
+            (1, LogCounter::Written, 2),
+            (1, LogCounter::Filtered, 5),
+            (1, LogCounter::Failed, 1),
+            (LOGS - 1, LogCounter::Bytes, 7),
+        ];
+        for (index, counter, count) in table {
+            slot.log(index).add(counter, count);
+            assert_eq!(slot.log(index).count(counter), count);
+        }
+        assert_eq!(slot.count(Counter::LinesWritten), 12);
+        assert_eq!(slot.bury(2), 2);
+        assert_eq!(slot.log(0).count(LogCounter::LostAtDeath), 0);
+        assert_eq!(slot.log(1).count(LogCounter::LostAtDeath), 2);
+        assert_eq!(slot.bury(2), 0);
+        assert_eq!(slot.log(LOGS - 1).count(LogCounter::Bytes), 7);
+    }
+}
