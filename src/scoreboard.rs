@@ -24,7 +24,7 @@ use crate::sys;
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
 const HEADER: usize = LINE;
@@ -124,6 +124,14 @@ pub(crate) enum Counter {
     LookupFailures,
     /// Tunnels opened.
     Tunnels,
+    /// Spans that were to be exported; each ends as exported, dropped or failed.
+    SpansQueued,
+    /// Spans that the collector took.
+    SpansExported,
+    /// Spans for which there was no room.
+    SpansDropped,
+    /// Spans that the collector did not take, or that died with their worker.
+    SpansFailed,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -231,6 +239,7 @@ impl Slot {
         for gauge in &self.cells[FIRST_GAUGE..USED] {
             gauge.store(0, Ordering::Relaxed);
         }
+        self.settle_spans();
         if !owes_lines {
             return 0;
         }
@@ -244,6 +253,18 @@ impl Slot {
         let lost = self.count(Counter::Exchanges).saturating_sub(settled);
         self.add(Counter::LinesLostAtDeath, lost);
         lost
+    }
+
+    /// Counts the spans that died with the worker as failed.
+    fn settle_spans(&self) {
+        let ends = [
+            Counter::SpansExported,
+            Counter::SpansDropped,
+            Counter::SpansFailed,
+        ];
+        let settled: u64 = ends.into_iter().map(|counter| self.count(counter)).sum();
+        let lost = self.count(Counter::SpansQueued).saturating_sub(settled);
+        self.add(Counter::SpansFailed, lost);
     }
 
     fn set(&self, field: Field, value: u64) {

@@ -21,6 +21,7 @@ mod load;
 mod quick;
 mod resolve;
 mod show;
+mod telemetry;
 mod tls_files;
 mod values;
 mod written;
@@ -36,6 +37,7 @@ pub(crate) use findings::Findings;
 pub(crate) use load::{find, load};
 pub(crate) use quick::{QuickRoute, quick};
 pub(crate) use show::show;
+pub use telemetry::{Exporter, Limits, Propagator, Queue, Sampler, Telemetry, Traces};
 
 /// Everything that the proxy was told, after all checks.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub https: Vec<HttpsBind>,
     /// Where routes come from.
     pub driver: Driver,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// The user and group to become after the sockets are bound; `None` when not started as root,
     /// or when the file says to stay root.
     pub identity: Option<Identity>,

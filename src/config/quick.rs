@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::findings::Findings;
 use super::listeners::default_trusted;
 use super::resolve::{Surroundings, server_default};
-use super::{AccessLog, Config, Driver, Http, Server, identity};
+use super::{AccessLog, Config, Driver, Http, Server, identity, telemetry};
 
 /// One `--route`: a host and its backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub(crate) fn quick(
         },
         https: Vec::new(),
         driver: Driver::Routes(table(routes)),
+        telemetry: telemetry::resolve(Default::default(), around.env, findings),
         identity,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     AccessLog, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
-    RedisServer, Server,
+    RedisServer, Server, telemetry,
 };
 
 /// The configuration as JSON.
@@ -28,6 +28,7 @@ pub(crate) fn show(config: &Config) -> Json {
         // The one thing that no file can say.
         Driver::Routes(routes) => shown.insert("routes".into(), table(routes)),
     };
+    shown.insert("telemetry".into(), telemetry::show(&config.telemetry));
     if let Some(Identity { user, gid, .. }) = &config.identity {
         shown.insert("user".into(), json!(user));
         shown.insert("group".into(), json!(gid));
@@ -139,7 +140,7 @@ fn encode(text: &str) -> String {
 }
 
 /// Seconds as one writes them: `30`, not `30.0`.
-fn seconds(time: Duration) -> Json {
+pub(super) fn seconds(time: Duration) -> Json {
     match time.subsec_nanos() {
         0 => json!(time.as_secs()),
         _ => json!(time.as_secs_f64()),

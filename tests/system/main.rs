@@ -29,4 +29,6 @@ mod retry;
 mod routing;
 mod shutdown;
 mod stores;
+mod traces;
+mod traces_export;
 mod websocket;
