@@ -210,7 +210,20 @@ impl Slot {
         for gauge in &self.cells[FIRST_GAUGE..FIRST_LOG] {
             gauge.store(0, Ordering::Relaxed);
         }
+        self.settle_spans();
         self.bury_lines(logs)
+    }
+
+    /// Counts the spans that died with the worker as failed.
+    fn settle_spans(&self) {
+        let ends = [
+            Counter::SpansExported,
+            Counter::SpansDropped,
+            Counter::SpansFailed,
+        ];
+        let settled: u64 = ends.into_iter().map(|counter| self.count(counter)).sum();
+        let lost = self.count(Counter::SpansQueued).saturating_sub(settled);
+        self.add(Counter::SpansFailed, lost);
     }
 
     /// A slot of its own, for tests: nothing shared.

@@ -7,6 +7,7 @@ use nix::unistd::{AccessFlags, access};
 use serde_json::Value as Json;
 
 use super::findings::Findings;
+use super::telemetry::check_files;
 use super::tls_files::check_listener;
 use super::{Config, Driver, Target};
 
@@ -30,6 +31,9 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     }
     for bind in &config.https {
         check_listener(bind, findings);
+    }
+    if let Some(traces) = &config.telemetry.traces {
+        check_files(&traces.exporter, findings);
     }
 }
 

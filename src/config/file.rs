@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use super::driver_url::DriverUrl;
 use super::forms::{Bind, OneOrMany};
 use super::log_file::{Log, LogEntry, LogFilter, LogMask, LogNames, LogQueue};
+use super::telemetry::WrittenTelemetry;
 use super::values::{
     Account, Address, Count, Hidden, PathText, Port, Range, Seconds, Whole, WholeSeconds,
 };
@@ -37,6 +38,8 @@ pub(super) struct File {
     /// or `file:routes.json`. Of two URLs the first is read from, the last written to.
     /// Default `redis:`.
     pub(super) driver: Written<OneOrMany<DriverUrl>>,
+    /// Traces. The variables `OTEL_*` of OpenTelemetry's specification say the same, and win.
+    pub(super) telemetry: Written<WrittenTelemetry>,
     /// The user to become when started as root, by name or number; `root` stays root.
     /// Default `www-data`.
     pub(super) user: Written<Account>,
@@ -269,7 +272,8 @@ section!(
     LogQueue
 );
 
-fn section<T: DeserializeOwned>(json: &Json) -> Result<T, Wrong> {
+/// Reads a section.
+pub(super) fn section<T: DeserializeOwned>(json: &Json) -> Result<T, Wrong> {
     // Serde would read an array as a section, too, by the order of its fields.
     if !json.is_object() {
         return Err(Wrong::no(json, "object of settings"));

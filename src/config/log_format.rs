@@ -80,6 +80,8 @@ const JSON: &[(&str, Variable)] = &[
     ("host", Variable::Host),
     ("status", Variable::Status),
     ("end", Variable::End),
+    ("trace_id", Variable::TraceId),
+    ("span_id", Variable::SpanId),
     ("duration", Variable::Duration),
     ("backend_time", Variable::BackendTime),
     ("proxy_time", Variable::ProxyTime),

@@ -26,6 +26,7 @@ mod quick;
 mod resolve;
 mod show;
 mod show_log;
+mod telemetry;
 mod tls_files;
 mod values;
 mod variables;
@@ -45,6 +46,7 @@ pub(crate) use load::{find, load};
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub(crate) use quick::{QuickRoute, quick};
 pub(crate) use show::{hash, show};
+pub use telemetry::{Exporter, Limits, Propagator, Sampler, SpanQueue, Telemetry, Traces};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.
@@ -60,6 +62,8 @@ pub struct Config {
     pub https: Vec<HttpsBind>,
     /// Where routes come from.
     pub driver: Driver,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// The user and group to become after the sockets are bound; `None` when not started as root,
     /// or when the file says to stay root.
     pub identity: Option<Identity>,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::findings::Findings;
 use super::listeners::{admin_default, default_trusted};
 use super::resolve::{Surroundings, server_default};
-use super::{AccessLog, Config, Driver, Http, Server, Target, identity};
+use super::{AccessLog, Config, Driver, Http, Server, Target, identity, telemetry};
 
 /// One `--route`: a host and its backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub(crate) fn quick(
         admin: admin_default(),
         https: Vec::new(),
         driver: Driver::Routes(table(routes)),
+        telemetry: telemetry::resolve(Default::default(), around.env, findings),
         identity,
     }
 }

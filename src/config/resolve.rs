@@ -12,7 +12,7 @@ use super::forms::OneOrMany;
 use super::values::Seconds;
 use super::written::Written;
 use super::{Config, Driver, LruCache, RedisDriver, RedisServer, Server, Timeouts};
-use super::{identity, legacy, listeners, log_file};
+use super::{identity, legacy, listeners, log_file, telemetry};
 
 /// What the machine and the way of starting contribute.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Surroundings {
     pub(super) is_root: bool,
     /// The default number of workers.
     pub(super) cores: usize,
+    /// Reads a variable of the environment.
+    pub(super) env: fn(&str) -> Option<String>,
 }
 
 impl Surroundings {
@@ -29,6 +31,7 @@ impl Surroundings {
         Self {
             is_root: nix::unistd::geteuid().is_root(),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            env: |name| std::env::var(name).ok(),
         }
     }
 }
@@ -44,6 +47,11 @@ pub(super) fn resolve(mut file: File, around: Surroundings, findings: &mut Findi
         admin: listeners::admin(file.admin.right().unwrap_or_default(), findings),
         https: listeners::https(file.https.right().unwrap_or_default(), findings),
         driver: driver(file.driver, old_redis, findings),
+        telemetry: telemetry::resolve(
+            file.telemetry.right().unwrap_or_default(),
+            around.env,
+            findings,
+        ),
         identity: around
             .is_root
             .then(|| identity::resolve(file.user.right(), file.group.right(), findings))

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     AccessLog, Admin, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
-    RedisServer, Server, show_log,
+    RedisServer, Server, show_log, telemetry,
 };
 
 /// The configuration as JSON, each access log with an example of its lines.
@@ -29,6 +29,7 @@ pub(crate) fn show(config: &Config, example: &dyn Fn(&AccessLog) -> String) -> J
         // The one thing that no file can say.
         Driver::Routes(routes) => shown.insert("routes".into(), table(routes)),
     };
+    shown.insert("telemetry".into(), telemetry::show(&config.telemetry));
     if let Some(Identity { user, gid, .. }) = &config.identity {
         shown.insert("user".into(), json!(user));
         shown.insert("group".into(), json!(gid));

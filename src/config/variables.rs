@@ -67,6 +67,8 @@ pub enum Variable {
     RedisTime,
     RouteAge,
     RouteSource,
+    SpanId,
+    TraceId,
     UpstreamEnd,
     UpstreamResolveTime,
     UpstreamWaitTime,
@@ -131,6 +133,8 @@ static NAMES: &[(&str, Variable)] = &[
     ("hipache_redis_time", Variable::RedisTime),
     ("hipache_route_age", Variable::RouteAge),
     ("hipache_route_source", Variable::RouteSource),
+    ("hipache_span_id", Variable::SpanId),
+    ("hipache_trace_id", Variable::TraceId),
     ("hipache_upstream_end", Variable::UpstreamEnd),
     (
         "hipache_upstream_resolve_time",

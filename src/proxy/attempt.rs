@@ -176,7 +176,8 @@ impl Proxy {
             polled => polled.map_err(|error| (failure_to_connect(&error), error.into())),
         })
         .await?;
-        let request = outgoing.request(is_last);
+        let mut request = outgoing.request(is_last);
+        exchange.inject(request.headers_mut());
         self.exchange_heads(exchange.link(), upstream, request, outgoing)
             .await
     }

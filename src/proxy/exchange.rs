@@ -1,29 +1,33 @@
 //! The record of one request and its response: opened when the head has been read, filled in by
 //! each phase, finished exactly once.
 //!
-//! [`Exchange::finish`] is the only way into the access log, the metrics and, later, into traces.
+//! [`Exchange::finish`] is the only way into the access log, the traces and the metrics.
 //! An exchange that is dropped unfinished finishes itself: its client left, or the worker ended.
+
+mod parts;
 
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use smallvec::SmallVec;
 use tracing::debug;
 
+pub(crate) use self::parts::{Attempt, Routed};
+use self::parts::{Line, LookedUp, bytes_of};
 use super::Downlink;
 use super::headers::written_target;
 use crate::error::End;
-use crate::route::{Route, Source};
+use crate::route::Route;
 use crate::scoreboard::{Counter, Gauge, Slot};
 use crate::telemetry::{
-    AccessLog, AttemptRecord, Lookup, Metrics, Record, RequestLine, RouteRecord,
+    AccessLog, AttemptRecord, Metrics, Record, RequestLine, SpanId, Trace, Tracer,
 };
 use crate::upstream::ConnectNotes;
-use crate::vhost::{Backend, BackendId, Frontend, Host};
+use crate::vhost::{Backend, BackendId, Host};
 
 /// Where finished exchanges go.
 pub(crate) struct Sinks {
@@ -31,6 +35,8 @@ pub(crate) struct Sinks {
     pub(crate) access_log: Rc<AccessLog>,
     /// The metrics of this worker.
     pub(crate) metrics: Metrics,
+    /// The traces of this worker.
+    pub(crate) tracer: Rc<Tracer>,
     /// The counters of this worker.
     pub(crate) slot: Slot,
     /// The worker ends now: what is still in flight was cut by us.
@@ -55,7 +61,9 @@ pub(crate) struct Exchange {
     pub(crate) host: Option<Host>,
     /// What routing answered.
     pub(crate) routed: Option<Routed>,
-    lookup: Option<Lookup>,
+    lookup: Option<LookedUp>,
+    /// The trace that it belongs to.
+    trace: Option<Trace>,
     /// When the response head was ready to be sent.
     responded: Option<Instant>,
     /// Every try, in order.
@@ -65,46 +73,6 @@ pub(crate) struct Exchange {
     /// How it ends if nothing else happens.
     pub(crate) end: End,
     is_finished: bool,
-}
-
-/// The request line as it came.
-struct Line {
-    method: Method,
-    uri: Uri,
-    version: Version,
-}
-
-/// The answer of routing, and what it cost this request.
-pub(crate) struct Routed {
-    /// The frontend that matched.
-    pub(crate) frontend: Rc<Frontend>,
-    /// Where the answer came from.
-    pub(crate) source: Source,
-    /// How old the answer was.
-    pub(crate) age: Duration,
-    /// What the read that fetched it cost.
-    pub(crate) read: Duration,
-}
-
-/// One try against one backend.
-#[derive(Debug)]
-pub(crate) struct Attempt {
-    /// The place of the backend in its list.
-    pub(crate) id: BackendId,
-    /// The backend.
-    pub(crate) backend: Rc<Backend>,
-    /// When it was picked.
-    pub(crate) began: Instant,
-    /// How the connection was come by.
-    pub(crate) notes: ConnectNotes,
-    /// When the response head was there.
-    pub(crate) headed: Option<Instant>,
-    /// The status of the backend.
-    pub(crate) status: Option<StatusCode>,
-    /// Why it failed.
-    pub(crate) failure: Option<End>,
-    /// When it failed; one that answered is over with the exchange.
-    pub(crate) over: Option<Instant>,
 }
 
 impl Exchange {
@@ -129,6 +97,9 @@ impl Exchange {
                 .headers
                 .extend(values.map(|value| (name.clone(), value.clone())));
         }
+        exchange.trace = sinks
+            .tracer
+            .begin(&head.headers, link.forwarding.is_trusted);
         exchange
     }
 
@@ -141,6 +112,7 @@ impl Exchange {
     ) -> Box<Self> {
         let mut exchange = Self::blank(sinks, link, link.peer_ip(), began);
         exchange.status = status;
+        exchange.trace = sinks.tracer.begin(&HeaderMap::new(), false);
         exchange
     }
 
@@ -159,6 +131,7 @@ impl Exchange {
             host: None,
             routed: None,
             lookup: None,
+            trace: None,
             responded: None,
             attempts: SmallVec::new(),
             status: 0,
@@ -168,11 +141,20 @@ impl Exchange {
     }
 
     /// Notes how long routing took, whatever it answered.
-    pub(crate) fn looked_up(&mut self, began: Instant) {
-        self.lookup = Some(Lookup {
+    pub(crate) fn looked_up(&mut self, began: Instant, batch: Option<usize>) {
+        self.lookup = Some(LookedUp {
             began: began.saturating_duration_since(self.began),
             took: began.elapsed(),
+            batch,
+            error: None,
         });
+    }
+
+    /// Notes why the store did not answer.
+    pub(crate) fn lookup_failed(&mut self, cause: Rc<str>) {
+        if let Some(lookup) = &mut self.lookup {
+            lookup.error = Some(cause);
+        }
     }
 
     /// Notes what routing answered.
@@ -197,7 +179,9 @@ impl Exchange {
         if !self.attempts.is_empty() {
             self.sinks.slot.add(Counter::Retries, 1);
         }
+        let tracer = &self.sinks.tracer;
         self.attempts.push(Attempt {
+            span: self.trace.as_ref().and_then(|_| tracer.next_span()),
             id,
             backend: Rc::clone(backend),
             began: Instant::now(),
@@ -207,6 +191,19 @@ impl Exchange {
             failure: None,
             over: None,
         });
+    }
+
+    /// Tells a backend which trace the request of the latest attempt belongs to.
+    pub(crate) fn inject(&self, headers: &mut HeaderMap) {
+        let span = self.attempts.last().and_then(|attempt| attempt.span);
+        if let (Some(trace), Some(span)) = (&self.trace, span) {
+            self.sinks.tracer.inject(trace, span, headers);
+        }
+    }
+
+    /// The trace that it belongs to.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     /// The name of the host that was asked for.
@@ -219,7 +216,7 @@ impl Exchange {
         &self.link
     }
 
-    /// Finishes the record: one line, the metrics, and later one trace.
+    /// Finishes the record: one line, one trace, and the metrics.
     pub(crate) fn finish(mut self: Box<Self>, end: End) {
         self.record(end);
     }
@@ -239,6 +236,8 @@ impl Exchange {
             .iter()
             .map(|attempt| attempt.as_record(self.began, now))
             .collect();
+        let spans = self.attempts.iter().filter_map(|attempt| attempt.span);
+        let spans: SmallVec<[SpanId; 2]> = spans.collect();
         let record = Record {
             peer: self.link.peer,
             local: self.link.local,
@@ -257,7 +256,7 @@ impl Exchange {
             user_agent: bytes_of(self.user_agent.as_ref()),
             headers: &self.headers,
             route: self.routed.as_ref().map(Routed::as_record),
-            lookup: self.lookup,
+            lookup: self.lookup.as_ref().map(LookedUp::as_record),
             attempts: &attempts,
             status: self.status,
             responded: self
@@ -267,43 +266,12 @@ impl Exchange {
             body_bytes_sent,
             bytes_received,
             end: end.as_str(),
+            trace: self.trace.as_ref().map(|trace| trace.as_record(&spans)),
         };
         debug!(?record, "exchange finished");
-        self.sinks.metrics.record(&record, None);
+        let exported = self.sinks.tracer.write(&record);
+        self.sinks.metrics.record(&record, exported);
         self.sinks.access_log.write(&record);
-    }
-}
-
-impl Routed {
-    fn as_record(&self) -> RouteRecord<'_> {
-        RouteRecord {
-            key: &self.frontend.key,
-            vhost: &self.frontend.vhost,
-            source: self.source.as_str(),
-            age: self.age,
-            read: self.read,
-        }
-    }
-}
-
-impl Attempt {
-    fn as_record(&self, arrived: Instant, now: Instant) -> AttemptRecord<'_> {
-        let since = |at: Instant| at.saturating_duration_since(self.began);
-        AttemptRecord {
-            id: self.id,
-            url: &self.backend.url,
-            peer: self.notes.peer.get(),
-            began: self.began.saturating_duration_since(arrived),
-            waited: self.notes.waited.get(),
-            resolved: self.notes.resolved.get(),
-            connected: self.notes.connected.get(),
-            handshaken: self.notes.handshaken.get(),
-            is_reused: self.notes.is_reused.get(),
-            headed: self.headed.map(since),
-            took: since(self.over.unwrap_or(now)),
-            status: self.status.map(|status| status.as_u16()),
-            failure: self.failure.map(End::as_str),
-        }
     }
 }
 
@@ -316,20 +284,6 @@ impl Drop for Exchange {
         };
         self.record(end);
     }
-}
-
-impl Line {
-    fn version(&self) -> &'static str {
-        match self.version {
-            Version::HTTP_10 => "1.0",
-            Version::HTTP_2 => "2.0",
-            _ => "1.1",
-        }
-    }
-}
-
-fn bytes_of(value: Option<&HeaderValue>) -> &[u8] {
-    value.map_or(b"", HeaderValue::as_bytes)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) mod reply;
 mod response;
 mod retry;
 mod switch;
+mod told;
 mod tries;
 
 use std::cell::{Cell, RefCell};
@@ -39,18 +40,19 @@ use self::headers::Forwarding;
 use self::outgoing::Outgoing;
 use self::persistence::{announce_close, is_kept_by_client};
 use self::refusal::Refusal;
-use self::reply::{DebugFacts, Pages};
+use self::reply::Pages;
 use self::response::Relay;
 pub(crate) use self::response::ReplyBody;
 use self::retry::RetryBudget;
 pub(crate) use self::switch::Switch;
+use self::told::{add_debug, proxy_status, trace_id};
 use crate::config::Config;
 use crate::error::End;
 use crate::listener::Downstream;
 use crate::relay::RequestBody;
 use crate::route::{Route, RouteError, Router};
 use crate::scoreboard::Slot;
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLog, Metrics, Tracer};
 use crate::upstream::Upstreams;
 use crate::vhost::Host;
 
@@ -70,7 +72,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// The proxy of this worker; starts the tasks of router and pool on the current runtime.
-    pub(crate) fn start(config: Rc<Config>, slot: Slot, access_log: Rc<AccessLog>) -> Rc<Self> {
+    pub(crate) fn start(
+        config: Rc<Config>,
+        slot: Slot,
+        access_log: Rc<AccessLog>,
+        tracer: Rc<Tracer>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             router: Router::start(&config, slot),
             upstreams: Upstreams::start(&config, slot),
@@ -79,6 +86,7 @@ impl Proxy {
             sinks: Rc::new(Sinks {
                 access_log,
                 metrics: Metrics::new(slot),
+                tracer,
                 slot,
                 is_ending: Cell::new(false),
             }),
@@ -143,10 +151,15 @@ impl Proxy {
                 Err(refusal)
             }
         };
-        let response = match carried {
+        let trace_header = self.config.telemetry.trace_header.clone();
+        let told = trace_header.zip(exchange.trace().map(trace_id));
+        let mut response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
             Err(refusal) => self.refuse(exchange, &refusal, wants_debug),
         };
+        if let Some((name, id)) = told {
+            response.headers_mut().insert(name, id);
+        }
         Ok(announce_close(&link, response))
     }
 
@@ -179,8 +192,9 @@ impl Proxy {
 
     async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
         let began = Instant::now();
-        let resolved = self.router.resolve(host).await;
-        exchange.looked_up(began);
+        let batch = Cell::new(None);
+        let resolved = self.router.resolve(host, &batch).await;
+        exchange.looked_up(began, batch.get());
         match resolved {
             Ok(route) => {
                 exchange.route(&route);
@@ -189,6 +203,7 @@ impl Proxy {
             Err(RouteError::NotFound) => Err(End::NoSuchHost.into()),
             Err(RouteError::Unavailable { cause }) => {
                 tracing::debug!(host = host.as_str(), %cause, "no route");
+                exchange.lookup_failed(cause);
                 Err(End::RedisUnavailable.into())
             }
         }
@@ -263,36 +278,20 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let answer = refusal.answer;
         let mut response = reply::refusal(answer, &self.pages);
-        exchange.respond(answer.status);
+        // A client that is gone is sent nothing: there is no status to speak of.
+        if refusal.end != End::ClientGone {
+            exchange.respond(answer.status);
+        }
         if wants_debug {
             add_debug(response.headers_mut(), &exchange, Some(answer.reason));
         }
-        if let Ok(status) = format!("hipache; error={}", refusal.end.as_str()).try_into() {
-            // RFC 9209 §2: what went wrong in between, in the words of the log.
+        if self.config.telemetry.proxy_status
+            && let Some(status) = proxy_status(refusal.end, exchange.trace())
+        {
             response.headers_mut().insert("proxy-status", status);
         }
         let link = Rc::clone(exchange.link());
         link.complete(exchange, refusal.end);
         response.map(ReplyBody::Full)
     }
-}
-
-fn add_debug(headers: &mut http::HeaderMap, exchange: &Exchange, error: Option<&str>) {
-    let now = Instant::now();
-    let attempt = exchange.attempts.last();
-    reply::add_debug(
-        headers,
-        &DebugFacts {
-            backend_url: attempt.map(|attempt| &*attempt.backend.url),
-            backend_id: attempt.map(|attempt| attempt.id),
-            vhost: exchange
-                .routed
-                .as_ref()
-                .map(|routed| &*routed.frontend.vhost),
-            frontend_key: exchange.host(),
-            total: Some(now.saturating_duration_since(exchange.began)),
-            backend: attempt.map(|attempt| now.saturating_duration_since(attempt.began)),
-            error,
-        },
-    );
 }

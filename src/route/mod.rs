@@ -13,7 +13,7 @@ mod table;
 mod task;
 mod throttle;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -99,6 +99,11 @@ trait RouteStore {
 
     /// Backends that are held for dead, so many at most.
     fn dead(&self, limit: usize) -> Vec<DeadReport>;
+
+    /// Commands that a lookup of this host takes; `None` for what is in memory.
+    fn batch(&self, _: &Host) -> Option<usize> {
+        None
+    }
 }
 
 /// The answer of a store, or the wait for it. Dropping the wait loses the answer and nothing else.
@@ -152,13 +157,21 @@ impl Router {
     }
 
     /// The route of a host. Bounded in time.
-    pub(crate) async fn resolve(&self, host: &Host) -> Result<Route, RouteError> {
+    /// `batch` becomes the number of commands, when Redis was asked.
+    pub(crate) async fn resolve(
+        &self,
+        host: &Host,
+        batch: &Cell<Option<usize>>,
+    ) -> Result<Route, RouteError> {
         if let Some(answer) = self.recall(host) {
             return answer;
         }
         let answer = match self.store.lookup(host) {
             Lookup::Ready(answer) => answer,
-            Lookup::Pending(wait) => wait.await,
+            Lookup::Pending(wait) => {
+                batch.set(self.store.batch(host));
+                wait.await
+            }
         };
         match &answer {
             Err(RouteError::Unavailable { .. }) => self.slot.add(Counter::LookupFailures, 1),

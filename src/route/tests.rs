@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::{
-    Admin, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Timeouts,
+    Admin, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Telemetry, Timeouts,
 };
 
 fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
@@ -41,6 +41,12 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         },
         https: Vec::new(),
         driver,
+        telemetry: Telemetry {
+            propagators: Vec::new(),
+            traces: None,
+            trace_header: None,
+            proxy_status: true,
+        },
         identity: None,
     }
 }
@@ -68,12 +74,15 @@ fn lookups_are_counted_whatever_they_find() {
     run(async {
         let slot = Slot::detached();
         let router = Router::start(&config(routes(&["http://a"]), None), slot);
-        let route = router.resolve(&host("a.test")).await.unwrap();
+        let route = router
+            .resolve(&host("a.test"), &Cell::default())
+            .await
+            .unwrap();
         assert_eq!(
             (&*route.frontend.vhost, route.source),
             ("a.test", Source::Table)
         );
-        let missing = router.resolve(&host("b.test")).await;
+        let missing = router.resolve(&host("b.test"), &Cell::default()).await;
         assert!(matches!(missing, Err(RouteError::NotFound)));
         assert_eq!(slot.count(Counter::Lookups), 2);
         assert_eq!(slot.count(Counter::LookupFailures), 0);
@@ -97,7 +106,7 @@ fn failures_are_counted_and_never_kept() {
         });
         let router = Router::start(&config(driver, cache(10)), slot);
         for _ in 0..2 {
-            let answer = router.resolve(&host("a.test")).await;
+            let answer = router.resolve(&host("a.test"), &Cell::default()).await;
             assert!(
                 matches!(answer, Err(RouteError::Unavailable { .. })),
                 "{answer:?}"
@@ -120,10 +129,16 @@ fn a_sole_backend_and_what_is_no_backend_are_never_marked() {
         ];
         for (backends, id, expected) in cases {
             let router = Router::start(&config(routes(backends), None), Slot::detached());
-            let route = router.resolve(&host("a.test")).await.unwrap();
+            let route = router
+                .resolve(&host("a.test"), &Cell::default())
+                .await
+                .unwrap();
             let marked = router.mark_dead(&host("a.test"), &route.frontend, id);
             assert_eq!(marked, expected, "{backends:?} {id}");
-            let route = router.resolve(&host("a.test")).await.unwrap();
+            let route = router
+                .resolve(&host("a.test"), &Cell::default())
+                .await
+                .unwrap();
             assert_eq!(route.dead.contains(id), expected, "{backends:?} {id}");
             assert!(!router.is_checked());
         }
@@ -136,22 +151,35 @@ fn the_cache_answers_until_a_mark_of_ours() {
         let slot = Slot::detached();
         let router = Router::start(&config(routes(&["http://a", "http://b"]), cache(10)), slot);
         let name = host("a.test");
-        let sources = async || router.resolve(&name).await.unwrap().source;
+        let sources = async || {
+            router
+                .resolve(&name, &Cell::default())
+                .await
+                .unwrap()
+                .source
+        };
         assert_eq!(
             (sources().await, sources().await),
             (Source::Table, Source::Cache)
         );
         let missing = host("b.test");
         for _ in 0..3 {
-            let answer = router.resolve(&missing).await;
+            let answer = router.resolve(&missing, &Cell::default()).await;
             assert!(matches!(answer, Err(RouteError::NotFound)));
         }
         assert_eq!(slot.count(Counter::Lookups), 2);
-        let route = router.resolve(&name).await.unwrap();
+        let route = router.resolve(&name, &Cell::default()).await.unwrap();
         assert!(router.mark_dead(&name, &route.frontend, 1));
-        let route = router.resolve(&name).await.unwrap();
+        let route = router.resolve(&name, &Cell::default()).await.unwrap();
         assert_eq!(route.source, Source::Table);
         assert!(route.dead.contains(1));
-        assert!(router.resolve(&name).await.unwrap().dead.contains(1));
+        assert!(
+            router
+                .resolve(&name, &Cell::default())
+                .await
+                .unwrap()
+                .dead
+                .contains(1)
+        );
     });
 }

@@ -50,6 +50,14 @@ pub(crate) enum Counter {
     VhostRequestsForgotten,
     /// Connections to the admin listener that were closed because there were too many.
     AdminRefused,
+    /// Spans that were to be exported; each ends as exported, dropped or failed.
+    SpansQueued,
+    /// Spans that the collector took.
+    SpansExported,
+    /// Spans for which there was no room.
+    SpansDropped,
+    /// Spans that the collector did not take, or that died with their worker.
+    SpansFailed,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use super::TraceId;
 use super::busiest::Busiest;
 use super::names::{METHODS, VERSIONS, WORDS, place};
 use super::record::{AttemptRecord, Record};
@@ -29,8 +30,9 @@ impl Metrics {
         }
     }
 
-    /// Measures a finished exchange; a trace is remembered as an example of its duration.
-    pub(crate) fn record(&self, record: &Record<'_>, trace: Option<u128>) {
+    /// Measures a finished exchange; a trace that is exported is remembered as an example of its
+    /// duration.
+    pub(crate) fn record(&self, record: &Record<'_>, trace: Option<TraceId>) {
         let slot = self.slot;
         slot.tally(Tally::Exchanges, place(&WORDS, record.end));
         slot.add(Counter::BytesReceived, record.bytes_received);
@@ -39,7 +41,11 @@ impl Metrics {
             let before = record.responded.unwrap_or_default();
             slot.time(Timing::Tunnel, record.total.saturating_sub(before));
         } else {
-            slot.time_request(Labels::of(record).pack(), record.total, trace);
+            slot.time_request(
+                Labels::of(record).pack(),
+                record.total,
+                trace.map(|trace| u128::from_be_bytes(trace.0)),
+            );
         }
         self.time_lookup(record);
         for (number, attempt) in record.attempts.iter().enumerate() {
@@ -177,7 +183,7 @@ mod tests {
     fn a_record_moves_its_cells_and_no_others() {
         let slot = Slot::detached();
         let metrics = Metrics::new(slot);
-        metrics.record(&samples::record(), Some(7));
+        metrics.record(&samples::record(), Some(TraceId(7_u128.to_be_bytes())));
         assert_eq!(slot.tallied(Tally::Exchanges, 0), 1);
         assert_eq!(slot.tallied(Tally::Attempts, 0), 1);
         assert_eq!(slot.count(Counter::BytesSent), 101);

@@ -5,16 +5,20 @@
 mod access_log;
 mod busiest;
 mod events;
+mod export;
 mod metrics;
 pub(crate) mod names;
+mod otlp;
 mod record;
 mod stderr;
 mod syslog;
 mod throttle;
+mod trace;
 mod writer;
 
 pub(crate) use access_log::{AccessLog, Process, example_line};
 pub(crate) use events::{Event, emit};
 pub(crate) use metrics::{Labels, Metrics};
-pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord};
+pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
 pub(crate) use stderr::init;
+pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 
+use super::trace::{SpanId, TraceId};
+
 /// A finished exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
@@ -38,7 +40,7 @@ pub(crate) struct Record<'a> {
     /// What routing answered; `None` when it was not asked or found nothing.
     pub(crate) route: Option<RouteRecord<'a>>,
     /// How long this request waited for routing; also when it failed.
-    pub(crate) lookup: Option<Lookup>,
+    pub(crate) lookup: Option<Lookup<'a>>,
     /// Every try, in order.
     pub(crate) attempts: &'a [AttemptRecord<'a>],
     /// Status sent to the client; 0 when none was. See [`Record::logged_status`].
@@ -53,6 +55,27 @@ pub(crate) struct Record<'a> {
     pub(crate) bytes_received: u64,
     /// How it ended: a word of `error::End`.
     pub(crate) end: &'static str,
+    /// The trace that it belongs to; `None` where there is none to tell of.
+    pub(crate) trace: Option<TraceRecord<'a>>,
+}
+
+/// The trace of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TraceRecord<'a> {
+    /// The trace.
+    pub(crate) id: TraceId,
+    /// Our span; `None` where nothing is exported.
+    pub(crate) span: Option<SpanId>,
+    /// The span of a trusted peer.
+    pub(crate) parent: Option<SpanId>,
+    /// Those of `traceparent`; 1 is sampled.
+    pub(crate) flags: u8,
+    /// `tracestate`, empty when absent.
+    pub(crate) state: &'a [u8],
+    /// Whether the client spoke HTTPS to a trusted proxy before us.
+    pub(crate) is_https: bool,
+    /// The span of each attempt; empty where nothing is exported.
+    pub(crate) attempts: &'a [SpanId],
 }
 
 /// The request line as it was received.
@@ -83,11 +106,15 @@ pub(crate) struct RouteRecord<'a> {
 
 /// The time spent on routing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lookup {
+pub(crate) struct Lookup<'a> {
     /// From the arrival of the head to its beginning.
     pub(crate) began: Duration,
     /// How long this request waited for it.
     pub(crate) took: Duration,
+    /// Commands that Redis was asked with for this request; `None` when it was not asked.
+    pub(crate) batch: Option<usize>,
+    /// What the store said when it failed; an error of Redis begins with its code.
+    pub(crate) error: Option<&'a str>,
 }
 
 /// One try against one backend. Durations without a note count from the pick.
@@ -256,6 +283,8 @@ pub(crate) mod samples {
             lookup: Some(Lookup {
                 began: Duration::ZERO,
                 took: Duration::from_micros(300),
+                batch: Some(5),
+                error: None,
             }),
             attempts: &[ANSWERED],
             status: 200,
@@ -264,6 +293,7 @@ pub(crate) mod samples {
             body_bytes_sent: 4,
             bytes_received: 80,
             end: "ok",
+            trace: None,
         }
     }
 

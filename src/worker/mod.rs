@@ -27,7 +27,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
-use crate::telemetry::{AccessLog, Event, Process, emit};
+use crate::telemetry::{AccessLog, Event, Process, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use orders::Leave;
@@ -45,6 +45,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
 /// How long a blocking call may hold up the end of the runtime.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
+/// How long the last spans may take to be sent at the end.
+const EXPORT_LIMIT: Duration = Duration::from_secs(3);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -87,18 +89,24 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
         slot,
         Process::here(inheritance.slot),
     ));
+    let tracer = Rc::new(Tracer::start(&inheritance.config, slot)?);
     purge_memory_in_the_background();
     let runtime = build_runtime()?;
-    let exit = runtime.block_on(serve(inheritance, slot, Rc::clone(&log)));
+    let sinks = (Rc::clone(&log), Rc::clone(&tracer));
+    let exit = runtime.block_on(serve(inheritance, slot, sinks));
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
-    flush(log);
+    flush(log, tracer);
     exit
 }
 
-async fn serve(inheritance: Inheritance, slot: Slot, log: Rc<AccessLog>) -> io::Result<Exit> {
+async fn serve(
+    inheritance: Inheritance,
+    slot: Slot,
+    (log, tracer): (Rc<AccessLog>, Rc<Tracer>),
+) -> io::Result<Exit> {
     let config = Rc::new(inheritance.config);
-    let proxy = Proxy::start(Rc::clone(&config), slot, Rc::clone(&log));
+    let proxy = Proxy::start(Rc::clone(&config), slot, Rc::clone(&log), tracer);
     let (drain, watch) = Drain::new();
     let channel = WorkerEnd::new(inheritance.channel)?;
     let reception = Reception::new(Rc::clone(&proxy), slot, watch);
@@ -217,7 +225,14 @@ fn purge_memory_in_the_background() {
     }
 }
 
-fn flush(log: Rc<AccessLog>) {
+fn flush(log: Rc<AccessLog>, tracer: Rc<Tracer>) {
+    match Rc::into_inner(tracer) {
+        Some(tracer) => tracer.shutdown(EXPORT_LIMIT),
+        None => emit(&Event::Problem {
+            doing: "flushing spans",
+            error: &"they are still in use after the runtime ended; the last ones may be lost",
+        }),
+    }
     match Rc::into_inner(log) {
         Some(log) => log.shutdown(FLUSH_LIMIT),
         None => emit(&Event::Problem {

@@ -36,4 +36,6 @@ mod routing;
 mod shutdown;
 mod stores;
 mod surroundings;
+mod traces;
+mod traces_export;
 mod websocket;

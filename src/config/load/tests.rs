@@ -6,6 +6,7 @@ use crate::config::keys::{paths, schema};
 const AROUND: Surroundings = Surroundings {
     is_root: false,
     cores: 3,
+    env: |_| None,
 };
 
 /// Everything found in this text, a line each.

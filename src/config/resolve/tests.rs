@@ -9,6 +9,7 @@ use crate::config::{AccessLog, RedisAddress, Target};
 const AROUND: Surroundings = Surroundings {
     is_root: false,
     cores: 3,
+    env: |_| None,
 };
 
 /// What is in force with this file, which must be free of errors, and what else was found.

@@ -18,6 +18,7 @@ use redis::Pipeline;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::lookup::keys;
 use super::marks::{DeadSet, Marks, Ticket};
 use super::task::Task;
 use super::throttle::Throttle;
@@ -167,6 +168,12 @@ impl RouteStore for RedisStore {
         } else {
             self.mark(host, suspect)
         }
+    }
+
+    fn batch(&self, host: &Host) -> Option<usize> {
+        // The lists, the dead set and, where it may be asked for, the time that is left to it.
+        let sets = 1 + usize::from(self.inner.with_remaining.get());
+        Some(keys(host).count() + sets)
     }
 
     fn is_checked(&self) -> bool {

@@ -6,7 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::Process;
 use super::format::Formatter;
 use crate::config;
-use crate::telemetry::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord};
+use crate::telemetry::{
+    AttemptRecord, Lookup, Record, RequestLine, RouteRecord, SpanId, TraceId, TraceRecord,
+};
 
 /// The line of an invented request, retried once, in the format of this log.
 pub(crate) fn example_line(log: &config::AccessLog) -> String {
@@ -47,6 +49,8 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
         lookup: Some(Lookup {
             began: Duration::from_micros(20),
             took: Duration::from_micros(330),
+            batch: Some(6),
+            error: None,
         }),
         attempts,
         status: 200,
@@ -55,6 +59,15 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
         body_bytes_sent: 1_204,
         bytes_received: 180,
         end: "ok",
+        trace: Some(TraceRecord {
+            id: TraceId(*b"\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c"),
+            span: Some(SpanId(*b"\xb7\xad\x6b\x71\x69\x20\x33\x31")),
+            parent: None,
+            flags: 1,
+            state: b"",
+            is_https: false,
+            attempts: &[],
+        }),
     }
 }
 

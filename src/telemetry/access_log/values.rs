@@ -61,6 +61,14 @@ impl Source<'_> {
             Variable::Pid => append_number(out, process.pid.into()),
             Variable::Worker => append_number(out, process.worker as u64),
             Variable::End => out.extend_from_slice(record.end.as_bytes()),
+            Variable::TraceId => match record.trace {
+                Some(trace) => out.extend_from_slice(&trace.id.hex()),
+                None => return false,
+            },
+            Variable::SpanId => match record.trace.and_then(|trace| trace.span) {
+                Some(span) => out.extend_from_slice(&span.hex()),
+                None => return false,
+            },
             Variable::RequestCompletion if record.end == "ok" => out.extend_from_slice(b"OK"),
             _ => return self.of_request(out, variable) || self.of_route(out, variable),
         }

@@ -1,0 +1,215 @@
+//! Traces: whether and where they are exported, which are kept, and what travels with requests.
+//!
+//! The section `telemetry` of the file and the variables of OpenTelemetry's specification say the
+//! same things; the environment wins. Nothing is exported until one of them names an endpoint.
+
+mod endpoint;
+mod env;
+mod file;
+mod files;
+mod show;
+mod traces;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use url::Url;
+
+use self::env::{Env, Lookup};
+pub(super) use self::file::Telemetry as WrittenTelemetry;
+pub(super) use self::files::check_files;
+pub(super) use self::show::show;
+use self::traces::traces;
+use super::Secret;
+use super::findings::Findings;
+
+/// What travels with requests, and what is exported about them.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// The headers by which a trace is continued; none: nothing is read or set.
+    pub propagators: Vec<Propagator>,
+    /// `None`: nothing is exported.
+    pub traces: Option<Traces>,
+    /// The response header that tells the trace id. Default: none.
+    pub trace_header: Option<HeaderName>,
+    /// Whether answers of our own carry `Proxy-Status`. Default true.
+    pub proxy_status: bool,
+}
+
+/// One way to say in headers which trace a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagator {
+    /// `traceparent` and `tracestate`.
+    TraceContext,
+    /// `baggage`: passed on, never read.
+    Baggage,
+    /// `b3`.
+    B3,
+    /// `X-B3-TraceId` and its like.
+    B3Multi,
+}
+
+/// What is exported, and how.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// Where to.
+    pub exporter: Exporter,
+    /// The decision at the beginning of a request.
+    pub sampler: Sampler,
+    /// Export what did not end well, whatever was decided. Default true.
+    pub sample_errors: bool,
+    /// Export what took longer, whatever was decided. Default: none.
+    pub slower_than: Option<Duration>,
+    /// How spans wait.
+    pub queue: SpanQueue,
+    /// Attributes of this service.
+    pub resource: Vec<(String, String)>,
+    /// Methods that are told by their names.
+    pub known_methods: Vec<String>,
+    /// What a span may hold.
+    pub limits: Limits,
+}
+
+/// Who takes spans, and how they are spoken to.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    /// Scheme, host and port; over HTTP also the path.
+    pub url: Url,
+    /// `grpc`, in place of `http/protobuf`.
+    pub is_grpc: bool,
+    /// Sent with every request.
+    pub headers: Vec<(String, Secret)>,
+    /// Of one request. Default 10 s.
+    pub timeout: Duration,
+    /// Compress with gzip.
+    pub is_gzip: bool,
+    /// PEM file of the authorities to trust; `None`: the system's.
+    pub certificate: Option<PathBuf>,
+    /// PEM files of our own key and certificate chain.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// The decision at the beginning of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampler {
+    /// The decision that came with the request counts, if there is one.
+    pub is_parent_based: bool,
+    /// The share of traces that are sampled, 0 to 1.
+    pub ratio: f64,
+}
+
+/// How spans wait to be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanQueue {
+    /// Spans that may wait, in each worker. Default 65 536.
+    pub spans: usize,
+    /// Spans in a request. Default 512.
+    pub batch: usize,
+    /// How long a request that is not full waits for more spans. Default 5 s.
+    pub delay: Duration,
+    /// How long a batch may take with all its repetitions. Default 30 s.
+    pub limit: Duration,
+}
+
+/// What a span may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Attributes of a span. Default 128.
+    pub attributes: usize,
+    /// Events of a span. Default 128.
+    pub events: usize,
+    /// Bytes of a text in an attribute. Default: no limit.
+    pub value_bytes: Option<usize>,
+}
+
+/// What the file and the environment say together.
+pub(super) fn resolve(
+    written: WrittenTelemetry,
+    lookup: Lookup,
+    findings: &mut Findings,
+) -> Telemetry {
+    let mut env = Env { lookup, findings };
+    let propagators = propagators(&written, &mut env);
+    let trace_header = trace_header(&written, env.findings);
+    let proxy_status = written.proxy_status.as_ref().copied().unwrap_or(true);
+    let disabled = env.parse(&["OTEL_SDK_DISABLED"], env::boolean);
+    let exports = env.parse(&["OTEL_TRACES_EXPORTER"], |text| match text {
+        "otlp" => Ok(true),
+        "none" => Ok(false),
+        _ => Err("expected otlp or none".to_owned()),
+    });
+    let traces = traces(written, &mut env);
+    let is_off = disabled == Some(true) || exports == Some(false);
+    Telemetry {
+        propagators,
+        traces: traces.filter(|_| !is_off),
+        trace_header,
+        proxy_status,
+    }
+}
+
+fn propagators(written: &WrittenTelemetry, env: &mut Env<'_>) -> Vec<Propagator> {
+    let default = || vec![Propagator::TraceContext, Propagator::Baggage];
+    if let Some(list) = env.parse(&["OTEL_PROPAGATORS"], |text| {
+        Propagator::list(text.split(','))
+    }) {
+        return list;
+    }
+    let Some(names) = written.propagators.as_ref() else {
+        return default();
+    };
+    Propagator::list(names.0.iter().map(String::as_str)).unwrap_or_else(|wrong| {
+        env.findings.error("telemetry.propagators", wrong);
+        default()
+    })
+}
+
+impl Propagator {
+    /// Each of these names once; `none` adds nothing.
+    fn list<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Self>, String> {
+        let mut list = Vec::new();
+        for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+            let propagator = match name {
+                "none" => continue,
+                "tracecontext" => Self::TraceContext,
+                "baggage" => Self::Baggage,
+                "b3" => Self::B3,
+                "b3multi" => Self::B3Multi,
+                other => {
+                    return Err(format!(
+                        "{other:?} is none of tracecontext, baggage, b3, b3multi, none"
+                    ));
+                }
+            };
+            if !list.contains(&propagator) {
+                list.push(propagator);
+            }
+        }
+        Ok(list)
+    }
+
+    /// The name in the configuration.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TraceContext => "tracecontext",
+            Self::Baggage => "baggage",
+            Self::B3 => "b3",
+            Self::B3Multi => "b3multi",
+        }
+    }
+}
+
+fn trace_header(written: &WrittenTelemetry, findings: &mut Findings) -> Option<HeaderName> {
+    let name = written.trace_header.as_ref()?;
+    let parsed = HeaderName::from_bytes(name.as_bytes());
+    parsed
+        .map_err(|_| {
+            let text = format_args!("{name:?} is no name of a header");
+            findings.error("telemetry.traceHeader", text);
+        })
+        .ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! The telemetry in force, as a section of a configuration file.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::super::MASK;
+use super::super::show::seconds;
+use super::{Telemetry, Traces};
+
+/// The section; environment and file as one.
+pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
+    let propagators = telemetry.propagators.iter().map(|p| p.as_str());
+    let mut shown = json!({
+        "propagators": propagators.collect::<Vec<_>>(),
+        "traceHeader": telemetry.trace_header.as_ref().map(ToString::to_string),
+        "proxyStatus": telemetry.proxy_status,
+    });
+    if let (Some(traces), Json::Object(shown)) = (&telemetry.traces, &mut shown) {
+        show_traces(traces, shown);
+    }
+    shown
+}
+
+fn show_traces(traces: &Traces, shown: &mut Map<String, Json>) {
+    let exporter = &traces.exporter;
+    let headers = exporter.headers.iter();
+    let headers: Map<_, _> = headers
+        .map(|(name, _)| (name.clone(), json!(MASK)))
+        .collect();
+    let resource = traces.resource.iter();
+    let resource: Map<_, _> = resource
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect();
+    let root = match traces.sampler.is_parent_based {
+        true => "parentbased_traceidratio",
+        false => "traceidratio",
+    };
+    let (key, certificate) = exporter.client.clone().unzip();
+    let more = json!({
+        "endpoint": exporter.url.as_str(),
+        "protocol": if exporter.is_grpc { "grpc" } else { "http/protobuf" },
+        "headers": headers,
+        "timeout": seconds(exporter.timeout),
+        "compression": if exporter.is_gzip { "gzip" } else { "none" },
+        "certificate": exporter.certificate,
+        "clientKey": key,
+        "clientCertificate": certificate,
+        "resourceAttributes": resource,
+        "sampler": root,
+        "samplerArg": traces.sampler.ratio,
+        "sampleErrors": traces.sample_errors,
+        "slowerThan": seconds(traces.slower_than.unwrap_or_default()),
+        "queueSize": traces.queue.spans,
+        "batchSize": traces.queue.batch,
+        "exportDelay": seconds(traces.queue.delay),
+        "exportTimeout": seconds(traces.queue.limit),
+        "knownMethods": traces.known_methods,
+    });
+    if let Json::Object(more) = more {
+        shown.extend(more);
+    }
+}

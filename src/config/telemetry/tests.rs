@@ -1,0 +1,230 @@
+//! File and environment as one, as tables.
+
+use serde_json::json;
+
+use super::super::load::parse;
+use super::super::resolve::Surroundings;
+use super::super::{Config, check, show};
+use super::*;
+
+fn around(env: Lookup) -> Surroundings {
+    Surroundings {
+        is_root: false,
+        cores: 1,
+        env,
+    }
+}
+
+fn load(file: &serde_json::Value, env: Lookup) -> (Config, Vec<String>) {
+    let mut findings = Findings::default();
+    let text = json!({ "telemetry": file }).to_string();
+    let config = parse(text.as_bytes(), around(env), &mut findings).unwrap();
+    (config, findings.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn nothing_is_exported_until_an_endpoint_is_given() {
+    let at = "http://c:4318";
+    let cases: [(serde_json::Value, Lookup, Option<&str>); 11] = [
+        (json!({}), |_| None, None),
+        (json!({ "sampler": "always_on" }), |_| None, None),
+        (
+            json!({ "endpoint": at }),
+            |_| None,
+            Some("http://c:4318/v1/traces"),
+        ),
+        (
+            json!({ "endpoint": "http://c/x" }),
+            |_| None,
+            Some("http://c/x"),
+        ),
+        (
+            json!({ "endpoint": at }),
+            |_| Some(String::new()),
+            Some("http://c:4318/v1/traces"),
+        ),
+        (
+            json!({ "endpoint": at, "protocol": "grpc" }),
+            |_| None,
+            Some("http://c:4318/"),
+        ),
+        (
+            json!({ "endpoint": "c:4317", "protocol": "grpc" }),
+            |_| None,
+            Some("https://c:4317/"),
+        ),
+        (
+            json!({ "endpoint": at }),
+            |name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://e/b/".into()),
+            Some("http://e/b/v1/traces"),
+        ),
+        (
+            json!({}),
+            |name| (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://e/b".into()),
+            Some("http://e/b"),
+        ),
+        (
+            json!({ "endpoint": at }),
+            |name| (name == "OTEL_SDK_DISABLED").then(|| "TRUE".into()),
+            None,
+        ),
+        (
+            json!({ "endpoint": at }),
+            |name| (name == "OTEL_TRACES_EXPORTER").then(|| "none".into()),
+            None,
+        ),
+    ];
+    for (at, (file, env, expected)) in cases.into_iter().enumerate() {
+        let (config, told) = load(&file, env);
+        assert!(told.is_empty(), "case {at}: {told:?}");
+        let url = config
+            .telemetry
+            .traces
+            .map(|traces| traces.exporter.url.to_string());
+        assert_eq!(url.as_deref(), expected, "case {at}");
+    }
+}
+
+#[test]
+fn samplers_are_named_as_in_the_specification() {
+    let cases = [
+        (json!({}), (true, 1.0)),
+        (json!({ "sampler": "always_off" }), (false, 0.0)),
+        (
+            json!({ "sampler": "always_on", "samplerArg": 0.5 }),
+            (false, 1.0),
+        ),
+        (
+            json!({ "sampler": "traceidratio", "samplerArg": 0.5 }),
+            (false, 0.5),
+        ),
+        (json!({ "sampler": "traceidratio" }), (false, 1.0)),
+        (json!({ "sampler": "parentbased_always_off" }), (true, 0.0)),
+        (
+            json!({ "sampler": "parentbased_traceidratio", "samplerArg": 0.1 }),
+            (true, 0.1),
+        ),
+    ];
+    for (mut file, (is_parent_based, ratio)) in cases {
+        file["endpoint"] = json!("http://c");
+        let (config, told) = load(&file, |_| None);
+        assert!(told.is_empty(), "{told:?}");
+        let expected = Sampler {
+            is_parent_based,
+            ratio,
+        };
+        assert_eq!(config.telemetry.traces.unwrap().sampler, expected, "{file}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_environment_are_told_with_their_variable() {
+    let wrong: Lookup = |name| name.starts_with("OTEL_").then(|| "?".to_owned());
+    let (config, told) = load(&json!({}), wrong);
+    assert!(config.telemetry.traces.is_none());
+    for name in [
+        "OTEL_PROPAGATORS",
+        "OTEL_SDK_DISABLED",
+        "OTEL_TRACES_EXPORTER",
+        "OTEL_TRACES_SAMPLER",
+        "OTEL_TRACES_SAMPLER_ARG",
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+    ] {
+        let prefix = format!("{name}: ");
+        assert!(
+            told.iter().any(|text| text.starts_with(&prefix)),
+            "{name}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn mistakes_in_the_file_are_told_without_their_secrets() {
+    let cases = [
+        (json!({ "endpoint": "c:4318" }), "telemetry.endpoint"),
+        (
+            json!({ "endpoint": "http://u:secret@c" }),
+            "telemetry.endpoint",
+        ),
+        (
+            json!({ "endpoint": "http://c", "protocol": "json" }),
+            "telemetry.protocol",
+        ),
+        (
+            json!({ "endpoint": "http://c", "compression": "zstd" }),
+            "telemetry.compression",
+        ),
+        (
+            json!({ "endpoint": "http://c", "headers": { "a b": "secret" } }),
+            "telemetry.headers",
+        ),
+        (
+            json!({ "endpoint": "http://c", "clientKey": "k" }),
+            "telemetry.clientCertificate",
+        ),
+        (json!({ "sampler": "often" }), "telemetry.sampler"),
+        (json!({ "samplerArg": 2 }), "telemetry.samplerArg"),
+        (json!({ "propagators": ["w3c"] }), "telemetry.propagators"),
+        (json!({ "traceHeader": "a b" }), "telemetry.traceHeader"),
+        (json!({ "queueSize": 0 }), "telemetry.queueSize"),
+        (
+            json!({ "resourceAttributes": { "a": 1 } }),
+            "telemetry.resourceAttributes",
+        ),
+    ];
+    for (file, path) in cases {
+        let (_, told) = load(&file, |_| None);
+        assert!(
+            matches!(&told[..], [one] if one.starts_with(path)),
+            "{file}: {told:?}"
+        );
+        assert!(!told[0].contains("secret"), "{told:?}");
+    }
+}
+
+#[test]
+fn what_is_shown_is_read_again_as_the_same() {
+    let file = json!({
+        "endpoint": "https://c:4318", "compression": "gzip", "headers": { "x-key": "k" },
+        "certificate": "/ca.pem", "clientKey": "/k.pem", "clientCertificate": "/c.pem",
+        "serviceName": "s", "resourceAttributes": { "a": "b" }, "propagators": ["b3multi"],
+        "sampler": "parentbased_traceidratio", "samplerArg": 0.25, "slowerThan": 1.5,
+        "sampleErrors": false, "traceHeader": "x-trace", "proxyStatus": false,
+    });
+    let (config, told) = load(&file, |_| None);
+    assert!(told.is_empty(), "{told:?}");
+    let shown = show(&config, &|_| String::new())["telemetry"].clone();
+    let (again, told) = load(&shown, |_| None);
+    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(show(&again, &|_| String::new())["telemetry"], shown);
+    let exporter = &config.telemetry.traces.unwrap().exporter;
+    assert_eq!(exporter.headers[0].1.0, "k");
+    assert_eq!(shown["headers"]["x-key"], "********");
+}
+
+#[test]
+fn certificate_files_that_are_of_no_use_are_errors() {
+    let file = json!({
+        "endpoint": "https://c", "certificate": "/nonexistent", "clientKey": "/dev/null",
+        "clientCertificate": "/dev/null",
+    });
+    let (config, _) = load(&file, |_| None);
+    let mut findings = Findings::default();
+    check(&config, &mut findings);
+    let told: Vec<_> = findings
+        .iter()
+        .map(|finding| finding.path.as_str())
+        .collect();
+    for path in ["certificate", "clientCertificate", "clientKey"] {
+        let path = format!("telemetry.{path}");
+        assert!(told.contains(&path.as_str()), "{path}: {told:?}");
+    }
+}

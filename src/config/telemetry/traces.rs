@@ -1,0 +1,140 @@
+//! What is exported about requests: sampling, queue, resource, limits.
+
+use std::time::Duration;
+
+use super::super::values::{Count, Seconds};
+use super::super::written::Written;
+use super::env::{self, Env};
+use super::file::Telemetry as WrittenTelemetry;
+use super::{Limits, Sampler, SpanQueue, Traces, endpoint};
+
+/// `HTTP` methods of RFC 9110 and RFC 5789, and the new `QUERY`.
+const KNOWN_METHODS: [&str; 10] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
+];
+
+/// What is exported; `None` without an endpoint.
+pub(super) fn traces(written: WrittenTelemetry, env: &mut Env<'_>) -> Option<Traces> {
+    let sampler = sampler(&written, env);
+    let queue = queue(&written, env);
+    let resource = resource(&written, env);
+    let limits = limits(env);
+    let known = env.parse(&["OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"], |text| {
+        let names = text.split(',').map(str::trim);
+        Ok(names.map(str::to_owned).collect::<Vec<_>>())
+    });
+    let listed = || written.known_methods.as_ref().map(|list| list.0.clone());
+    let known_methods = known.or_else(listed);
+    let exporter = endpoint::exporter(&written, env)?;
+    Some(Traces {
+        exporter,
+        sampler,
+        sample_errors: written.sample_errors.right().unwrap_or(true),
+        slower_than: written.slower_than.right().and_then(|limit| limit.limit()),
+        queue,
+        resource,
+        known_methods: known_methods.unwrap_or_else(|| KNOWN_METHODS.map(str::to_owned).to_vec()),
+        limits,
+    })
+}
+
+/// Without a word the parent decides, and of what has none every trace is sampled.
+fn sampler(written: &WrittenTelemetry, env: &mut Env<'_>) -> Sampler {
+    let named = |name: &str| Sampler::named(name).ok_or_else(|| Sampler::EXPECTED.to_owned());
+    let ratio = |text: &str| {
+        let number = text.parse::<f64>().ok();
+        number
+            .filter(|number| (0.0..=1.0).contains(number))
+            .ok_or_else(|| "expected a number from 0 to 1".to_owned())
+    };
+    let from_env = env.parse(&["OTEL_TRACES_SAMPLER"], named);
+    let arg_from_env = env.parse(&["OTEL_TRACES_SAMPLER_ARG"], ratio);
+    let from_file = written.sampler.as_ref().and_then(|name| {
+        let told = named(name).map_err(|expected| {
+            let text = format_args!("{name:?} is no sampler, {expected}");
+            env.findings.error("telemetry.sampler", text);
+        });
+        told.ok()
+    });
+    let arg = arg_from_env.or(written.sampler_arg.as_ref().map(|share| share.0));
+    let chosen = from_env.or(from_file);
+    let (is_parent_based, share) = chosen.unwrap_or((true, Some(1.0)));
+    Sampler {
+        is_parent_based,
+        ratio: share.or(arg).unwrap_or(1.0),
+    }
+}
+
+impl Sampler {
+    const EXPECTED: &'static str = "expected always_on, always_off, traceidratio or one of these \
+                                    after parentbased_";
+
+    /// Whether the parent counts, and the share where the name says it.
+    fn named(name: &str) -> Option<(bool, Option<f64>)> {
+        let root = name.strip_prefix("parentbased_");
+        let share = match root.unwrap_or(name) {
+            "always_on" => Some(1.0),
+            "always_off" => Some(0.0),
+            "traceidratio" => None,
+            _ => return None,
+        };
+        Some((root.is_some(), share))
+    }
+}
+
+fn queue(written: &WrittenTelemetry, env: &mut Env<'_>) -> SpanQueue {
+    let count = |written: &Written<Count>| written.as_ref().map(|c| c.0 as usize);
+    let spans = env.parse(&["OTEL_BSP_MAX_QUEUE_SIZE"], env::count);
+    let batch = env.parse(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], env::count);
+    let delay = env.parse(&["OTEL_BSP_SCHEDULE_DELAY"], env::milliseconds);
+    let limit = env.parse(&["OTEL_BSP_EXPORT_TIMEOUT"], env::milliseconds);
+    let spans = spans.or(count(&written.queue_size)).unwrap_or(65_536);
+    let batch = batch.or(count(&written.batch_size)).unwrap_or(512);
+    let seconds = |written: &Written<Seconds>| written.as_ref().map(|s| s.0);
+    SpanQueue {
+        spans,
+        batch: batch.min(spans),
+        delay: delay
+            .or(seconds(&written.export_delay))
+            .unwrap_or(Duration::from_secs(5)),
+        limit: limit
+            .or(seconds(&written.export_timeout))
+            .unwrap_or(Duration::from_secs(30)),
+    }
+}
+
+/// Later ones win: the file's list, its name, the environment's list, its name.
+fn resource(written: &WrittenTelemetry, env: &mut Env<'_>) -> Vec<(String, String)> {
+    let mut all = vec![("service.name".to_owned(), "hipache".to_owned())];
+    let mut put = |(key, value): (String, String)| {
+        all.retain(|(known, _)| *known != key);
+        all.push((key, value));
+    };
+    let named = |name: String| ("service.name".to_owned(), name);
+    let listed = written.resource_attributes.as_ref().map(|p| p.0.clone());
+    listed.into_iter().flatten().for_each(&mut put);
+    let name = written.service_name.as_ref().cloned();
+    name.map(named).into_iter().for_each(&mut put);
+    let listed = env.parse(&["OTEL_RESOURCE_ATTRIBUTES"], env::pairs);
+    listed.into_iter().flatten().for_each(&mut put);
+    let name = env.text(&["OTEL_SERVICE_NAME"]).map(|(_, name)| name);
+    name.map(named).into_iter().for_each(&mut put);
+    all
+}
+
+fn limits(env: &mut Env<'_>) -> Limits {
+    let attributes = [
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    ];
+    let value = [
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    ];
+    let events = ["OTEL_SPAN_EVENT_COUNT_LIMIT"];
+    Limits {
+        attributes: env.parse(&attributes, env::whole).unwrap_or(128),
+        events: env.parse(&events, env::whole).unwrap_or(128),
+        value_bytes: env.parse(&value, env::whole),
+    }
+}

@@ -1,0 +1,120 @@
+//! The parts of an exchange's record, and how the sinks see them.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+
+use crate::error::End;
+use crate::route::Source;
+use crate::telemetry::{AttemptRecord, Lookup, RouteRecord, SpanId};
+use crate::upstream::ConnectNotes;
+use crate::vhost::{Backend, BackendId, Frontend};
+
+/// The request line as it came.
+pub(super) struct Line {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) version: Version,
+}
+
+/// The answer of routing, and what it cost this request.
+pub(crate) struct Routed {
+    /// The frontend that matched.
+    pub(crate) frontend: Rc<Frontend>,
+    /// Where the answer came from.
+    pub(crate) source: Source,
+    /// How old the answer was.
+    pub(crate) age: Duration,
+    /// What the read that fetched it cost.
+    pub(crate) read: Duration,
+}
+
+/// One try against one backend.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// Its span; `None` where nothing is exported.
+    pub(crate) span: Option<SpanId>,
+    /// The place of the backend in its list.
+    pub(crate) id: BackendId,
+    /// The backend.
+    pub(crate) backend: Rc<Backend>,
+    /// When it was picked.
+    pub(crate) began: Instant,
+    /// How the connection was come by.
+    pub(crate) notes: ConnectNotes,
+    /// When the response head was there.
+    pub(crate) headed: Option<Instant>,
+    /// The status of the backend.
+    pub(crate) status: Option<StatusCode>,
+    /// Why it failed.
+    pub(crate) failure: Option<End>,
+    /// When it failed; one that answered is over with the exchange.
+    pub(crate) over: Option<Instant>,
+}
+
+/// The time spent on routing, and what the store said when it failed.
+pub(super) struct LookedUp {
+    pub(super) began: Duration,
+    pub(super) took: Duration,
+    pub(super) batch: Option<usize>,
+    pub(super) error: Option<Rc<str>>,
+}
+
+impl LookedUp {
+    pub(super) fn as_record(&self) -> Lookup<'_> {
+        Lookup {
+            began: self.began,
+            took: self.took,
+            batch: self.batch,
+            error: self.error.as_deref(),
+        }
+    }
+}
+
+impl Routed {
+    pub(super) fn as_record(&self) -> RouteRecord<'_> {
+        RouteRecord {
+            key: &self.frontend.key,
+            vhost: &self.frontend.vhost,
+            source: self.source.as_str(),
+            age: self.age,
+            read: self.read,
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn as_record(&self, arrived: Instant, now: Instant) -> AttemptRecord<'_> {
+        let since = |at: Instant| at.saturating_duration_since(self.began);
+        AttemptRecord {
+            id: self.id,
+            url: &self.backend.url,
+            peer: self.notes.peer.get(),
+            began: self.began.saturating_duration_since(arrived),
+            waited: self.notes.waited.get(),
+            resolved: self.notes.resolved.get(),
+            connected: self.notes.connected.get(),
+            handshaken: self.notes.handshaken.get(),
+            is_reused: self.notes.is_reused.get(),
+            headed: self.headed.map(since),
+            took: since(self.over.unwrap_or(now)),
+            status: self.status.map(|status| status.as_u16()),
+            failure: self.failure.map(End::as_str),
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn version(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2.0",
+            _ => "1.1",
+        }
+    }
+}
+
+pub(super) fn bytes_of(value: Option<&HeaderValue>) -> &[u8] {
+    value.map_or(b"", HeaderValue::as_bytes)
+}

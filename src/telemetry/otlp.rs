@@ -1,0 +1,19 @@
+//! Spans as OpenTelemetry's protocol has them, encoded once from the finished record.
+//!
+//! Our own writer for the few messages of `ExportTraceServiceRequest` that are sent; the tests
+//! decode them with the official ones. Each span is encoded as an entry of `ScopeSpans.spans`, so
+//! that a batch is entries behind each other, and a request is an envelope around them.
+
+mod attributes;
+mod facts;
+mod lookup;
+mod redact;
+mod request;
+mod span;
+mod wire;
+
+pub(super) use request::{Envelope, rejected};
+pub(crate) use span::Encoder;
+
+#[cfg(test)]
+mod tests;
