@@ -4,6 +4,7 @@
 //! written, when, and in which phase the connection is. An exchange whose response is complete
 //! waits here until its last byte was handed to the kernel: only then is it finished.
 
+mod ending;
 mod interim;
 
 use std::cell::{Cell, RefCell};
@@ -25,7 +26,6 @@ use crate::drain::DrainWatch;
 use crate::error::End;
 use crate::listener::Downstream;
 use crate::relay::TunnelTraffic;
-use crate::sys;
 
 /// Where a connection stands between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,49 +253,6 @@ impl Downlink {
         let (up, down) = (self.traffic.up.get(), self.traffic.down.get());
         let body = self.heads.settle(written + down);
         (read + up, written + down, body)
-    }
-
-    /// The response to come is the last on this connection.
-    pub(crate) fn close_after_response(&self) {
-        self.is_closing.set(true);
-    }
-
-    /// Whether the response to come is the last.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.is_closing.get()
-    }
-
-    /// Whether the connection ends by our wish and not by the client's.
-    pub(crate) fn must_linger(&self) -> bool {
-        !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())
-    }
-
-    /// Bytes in the send buffer that the client has not acknowledged; `None` when there is no socket.
-    pub(crate) fn unsent(&self) -> Option<u32> {
-        let stream = self.stream.borrow();
-        stream
-            .as_ref()
-            .and_then(|stream| sys::unsent_bytes(stream).ok())
-    }
-
-    /// No further request came in time.
-    pub(crate) fn on_idle_over(&self) {
-        self.is_idle_over.set(true);
-    }
-
-    /// Whether the connection ends for want of a further request.
-    pub(crate) fn is_idle_over(&self) -> bool {
-        self.is_idle_over.get()
-    }
-
-    /// The client was silent for too long, or reads nothing.
-    pub(crate) fn on_timeout(&self, end: End) {
-        self.timed_out.set(Some(end));
-    }
-
-    /// Which limit the client overran.
-    pub(crate) fn timed_out(&self) -> Option<End> {
-        self.timed_out.get()
     }
 
     /// Leaves the tunnel to be opened once the 101 is out.

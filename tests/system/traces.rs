@@ -32,12 +32,11 @@ fn trace(collector: &Collector, line: &Line) -> Vec<Span> {
         (seconds(root) - line.total).abs() < 0.002,
         "{line:?} {root:?}"
     );
-    let status = attribute(root, "http.response.status_code");
-    assert_eq!(
-        status.unwrap_or("0".into()),
-        line.status.to_string(),
-        "{line:?}"
-    );
+    match attribute(root, "http.response.status_code") {
+        Some(status) => assert_eq!(status, line.status.to_string(), "{line:?}"),
+        // Nothing was sent: the log writes 499 for it, or 000.
+        None => assert!(matches!(line.status, 0 | 499), "{line:?}"),
+    }
     let agent = attribute(root, "user_agent.original").unwrap_or_default();
     assert_eq!(agent, line.agent);
     assert_eq!(
@@ -179,7 +178,7 @@ fn attributes_follow_the_conventions_and_hide_secrets() {
     let mut client = hipache.client();
     client.send("BREW /tea?sig=secret&x=1 HTTP/1.1\r\nHost: a.test\r\nUser-Agent: UA/1\r\n\r\n");
     let answer = client.response();
-    let line = hipache.line_of("BREW /tea?sig=secret&x=1 HTTP/1.1", &answer);
+    let line = hipache.line_of("BREW /tea?sig=REDACTED&x=1 HTTP/1.1", &answer);
     let spans = trace(&collector, &line);
     let [server, lookup, attempt] = &spans[..] else {
         panic!("{spans:?}");

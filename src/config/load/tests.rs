@@ -124,7 +124,7 @@ fn each_wrong_setting_of_attempts_and_files_is_told() {
 }
 
 #[test]
-fn each_wrong_setting_elsewhere_is_told_with_path_and_unit() {
+fn each_wrong_listener_setting_is_told_with_path_and_unit() {
     assert_told(&[
         (
             r#"{"http": {"port": 70000}}"#,
@@ -166,6 +166,12 @@ fn each_wrong_setting_elsewhere_is_told_with_path_and_unit() {
             r#"{"https": {"bind": "::1", "key": "k"}}"#,
             "https.bind: HTTPS needs both a `key` and a `cert`, here or in `https`",
         ),
+    ]);
+}
+
+#[test]
+fn each_wrong_setting_elsewhere_is_told_with_path_and_unit() {
+    assert_told(&[
         (
             r#"{"https": {"passphrase": 12345}}"#,
             "https.passphrase: this is no text",

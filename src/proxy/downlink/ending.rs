@@ -1,0 +1,50 @@
+//! Why and how a downstream connection comes to its end.
+
+use super::Downlink;
+use crate::error::End;
+use crate::sys;
+
+impl Downlink {
+    /// The response to come is the last on this connection.
+    pub(crate) fn close_after_response(&self) {
+        self.is_closing.set(true);
+    }
+
+    /// Whether the response to come is the last.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
+
+    /// Whether the connection ends by our wish and not by the client's.
+    pub(crate) fn must_linger(&self) -> bool {
+        !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())
+    }
+
+    /// Bytes in the send buffer that the client has not acknowledged; `None` when there is no socket.
+    pub(crate) fn unsent(&self) -> Option<u32> {
+        let stream = self.stream.borrow();
+        stream
+            .as_ref()
+            .and_then(|stream| sys::unsent_bytes(stream).ok())
+    }
+
+    /// No further request came in time.
+    pub(crate) fn on_idle_over(&self) {
+        self.is_idle_over.set(true);
+    }
+
+    /// Whether the connection ends for want of a further request.
+    pub(crate) fn is_idle_over(&self) -> bool {
+        self.is_idle_over.get()
+    }
+
+    /// The client was silent for too long, or reads nothing.
+    pub(crate) fn on_timeout(&self, end: End) {
+        self.timed_out.set(Some(end));
+    }
+
+    /// Which limit the client overran.
+    pub(crate) fn timed_out(&self) -> Option<End> {
+        self.timed_out.get()
+    }
+}
