@@ -182,7 +182,16 @@ fn sums(text: &mut Text, snapshot: &Snapshot) {
         ("written", Counter::LinesWritten),
         ("dropped", Counter::LinesDropped),
         ("failed", Counter::LinesFailed),
+        ("filtered", Counter::LinesFiltered),
         ("lost_at_death", Counter::LinesLostAtDeath),
+    ] {
+        text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
+    }
+    text.begin(&names::SPANS);
+    for (outcome, counter) in [
+        ("exported", Counter::SpansExported),
+        ("dropped", Counter::SpansDropped),
+        ("failed", Counter::SpansFailed),
     ] {
         text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
     }

@@ -39,6 +39,8 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "linesDropped": snapshot.count(Counter::LinesDropped),
             "linesFailed": snapshot.count(Counter::LinesFailed),
             "linesLostAtDeath": snapshot.count(Counter::LinesLostAtDeath),
+            "spansDropped": snapshot.count(Counter::SpansDropped),
+            "spansFailed": snapshot.count(Counter::SpansFailed),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
     })
