@@ -4,7 +4,6 @@
 //! hyper's own header timer also runs over idle keep-alive time, so the limits of a silent client
 //! sit here, one for each phase of the connection.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,14 +17,17 @@ use crate::error::End;
 use crate::proxy::{Downlink, Phase};
 use crate::relay::{Deadline, after};
 
+/// The answer to a head that takes too long.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// The downstream socket as hyper sees it.
 pub(super) struct ClientIo {
     link: Rc<Downlink>,
-    limits: Rc<ClientLimits>,
+    limits: ClientLimits,
     silence: Deadline,
     stall: Stall,
     scan: HeadScan,
-    refusal: Rc<RefCell<Option<u16>>>,
 }
 
 /// The limits of a client's silence.
@@ -51,20 +53,14 @@ impl ClientLimits {
 
 impl ClientIo {
     /// The adapter of one connection.
-    pub(super) fn new(link: Rc<Downlink>, limits: Rc<ClientLimits>) -> Self {
+    pub(super) fn new(link: Rc<Downlink>, limits: ClientLimits) -> Self {
         Self {
             link,
             limits,
             silence: Deadline::default(),
             stall: Stall::default(),
             scan: HeadScan::default(),
-            refusal: Rc::default(),
         }
-    }
-
-    /// Where the status of hyper's own answer to a refused head will stand.
-    pub(super) fn refusal(&self) -> Rc<RefCell<Option<u16>>> {
-        Rc::clone(&self.refusal)
     }
 
     /// Ready when the client was silent for too long in this phase.
@@ -80,16 +76,13 @@ impl ClientIo {
             Phase::Busy => return Poll::Pending,
         };
         ready!(self.silence.poll(cx, after(began, limit)));
-        if end.is_none() {
-            self.link.on_idle_over();
-        }
-        if let Some(end) = end {
-            self.link.on_timeout(end);
-            // hyper has not answered anything here; RFC 9110 §15.5.9.
-            self.link.send_interim(
-                cx,
-                b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-            );
+        match end {
+            None => self.link.on_idle_over(),
+            Some(end) => {
+                self.link.on_timeout(end);
+                // hyper has not answered anything here; RFC 9110 §15.5.9.
+                self.link.send_interim(cx, TOO_SLOW);
+            }
         }
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
@@ -117,7 +110,7 @@ impl ClientIo {
         if self.link.phase().0 != Phase::Busy
             && let Some(status) = status_of(bytes)
         {
-            *self.refusal.borrow_mut() = Some(status);
+            self.link.on_refused(status);
         }
     }
 

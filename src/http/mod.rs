@@ -33,9 +33,8 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
     let link = Downlink::new(downstream, forwarding, drain);
     let _last_act = LastAct(&link);
     let server = &proxy.config().server;
-    let limits = Rc::new(ClientLimits::new(&server.timeouts, server.drain_idle));
+    let limits = ClientLimits::new(&server.timeouts, server.drain_idle);
     let io = ClientIo::new(Rc::clone(&link), limits);
-    let refusal = io.refusal();
     let service = service_fn(|request| Rc::clone(&proxy).handle(request, Rc::clone(&link)));
     let mut connection = http1::Builder::new()
         .half_close(true)
@@ -57,7 +56,7 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
         .await
     };
     link.abandon();
-    let status = refusal.borrow_mut().take();
+    let status = link.refused();
     record_refused(&proxy, &link, status, result.as_ref().err());
     match link.take_switch() {
         Some(switch) if result.is_ok() => {

@@ -77,6 +77,7 @@ pub(crate) struct Downlink {
     is_closing: Cell<bool>,
     has_client_closed: Cell<bool>,
     timed_out: Cell<Option<End>>,
+    refused: Cell<Option<u16>>,
     is_kept: Cell<bool>,
     is_idle_over: Cell<bool>,
 }
@@ -108,6 +109,7 @@ impl Downlink {
             is_closing: Cell::new(false),
             has_client_closed: Cell::new(false),
             timed_out: Cell::new(None),
+            refused: Cell::new(None),
             is_kept: Cell::new(true),
             is_idle_over: Cell::new(false),
         })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value as Json;
 
 use super::super::file::section;
-use super::super::values::{Count, PathText, Seconds};
+use super::super::values::{Count, PathText, Seconds, schema};
 use super::super::written::{Read, Written, Wrong};
 
 /// Traces. The variables `OTEL_*` of OpenTelemetry's specification say the same, and win.
@@ -110,23 +110,6 @@ impl Read for Share {
             .map(Self)
             .ok_or_else(|| Wrong::no(json, "number from 0 to 1"))
     }
-}
-
-/// Implements [`JsonSchema`] by a literal.
-macro_rules! schema {
-    ($type:ty, $name:literal, $schema:tt) => {
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    };
 }
 
 schema!(Pairs, "Pairs", { "type": "object", "additionalProperties": { "type": "string" } });

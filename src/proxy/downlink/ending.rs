@@ -15,6 +15,16 @@ impl Downlink {
         self.is_closing.get()
     }
 
+    /// hyper answered a head with this status by itself, before it became a request.
+    pub(crate) fn on_refused(&self, status: u16) {
+        self.refused.set(Some(status));
+    }
+
+    /// The status of hyper's own answer to a head, if it gave one.
+    pub(crate) fn refused(&self) -> Option<u16> {
+        self.refused.get()
+    }
+
     /// Whether the connection ends by our wish and not by the client's.
     pub(crate) fn must_linger(&self) -> bool {
         !self.has_client_closed.get() && (self.is_closing.get() || self.is_kept.get())
