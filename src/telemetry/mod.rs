@@ -3,6 +3,7 @@
 //! Knows no other module's types: events and records carry plain borrowed values.
 
 mod access_log;
+mod base64;
 mod busiest;
 mod events;
 mod export;
