@@ -147,6 +147,18 @@ pub(crate) const WORDS: [&str; 24] = [
     "proxy_internal_error",
 ];
 
+/// Those of an attempt that got no connection to send on.
+pub(crate) const CONNECT_FAILURES: [&str; 8] = [
+    "connection_limit_reached",
+    "dns_error",
+    "dns_timeout",
+    "connection_refused",
+    "destination_unavailable",
+    "connection_timeout",
+    "tls_protocol_error",
+    "proxy_internal_error",
+];
+
 /// The place of a word in its set; a word that is none has the last.
 pub(crate) fn place(set: &[&str], word: &str) -> usize {
     let found = set.iter().position(|known| *known == word);

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 
+use super::names::CONNECT_FAILURES;
 use super::trace::{SpanId, TraceId};
 
 /// A finished exchange.
@@ -148,18 +149,6 @@ pub(crate) struct AttemptRecord<'a> {
     /// later, which `Record::end` tells.
     pub(crate) failure: Option<&'static str>,
 }
-
-/// Ends of an attempt that never had a connection to send on: words of `error::End`.
-const CONNECT_FAILURES: [&str; 8] = [
-    "invalid_backend",
-    "connection_limit_reached",
-    "dns_error",
-    "dns_timeout",
-    "connection_refused",
-    "destination_unavailable",
-    "connection_timeout",
-    "tls_protocol_error",
-];
 
 impl AttemptRecord<'_> {
     /// How long it took to get a connection that can be used, TLS included: nothing for one that was
