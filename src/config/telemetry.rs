@@ -202,13 +202,14 @@ impl Propagator {
 
 fn trace_header(written: &WrittenTelemetry, findings: &mut Findings) -> Option<HeaderName> {
     let name = written.trace_header.as_ref()?;
-    let parsed = HeaderName::from_bytes(name.as_bytes());
-    parsed
-        .map_err(|_| {
-            let text = format_args!("{name:?} is no name of a header");
-            findings.error("telemetry.traceHeader", text);
-        })
-        .ok()
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        let text = format_args!("{name:?} is no name of a header");
+        findings.error("telemetry.traceHeader", text);
+        return None;
+    }
+    // Every response gets a copy of it, and those of a name that lives as long as the process cost
+    // neither an allocation nor a count.
+    Some(HeaderName::from_static(name.to_ascii_lowercase().leak()))
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl Proxy {
                 Err(refusal)
             }
         };
-        let trace_header = self.config.telemetry.trace_header.clone();
+        let trace_header = self.config.telemetry.trace_header.as_ref();
         let told = trace_header.zip(exchange.trace().map(trace_id));
         let mut response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
