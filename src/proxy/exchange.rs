@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use smallvec::SmallVec;
 use tracing::debug;
@@ -97,9 +98,9 @@ impl Exchange {
                 .headers
                 .extend(values.map(|value| (name.clone(), value.clone())));
         }
-        exchange.trace = sinks
-            .tracer
-            .begin(&head.headers, link.forwarding.is_trusted);
+        let authority = head.uri.authority().map(Authority::as_str);
+        let is_trusted = link.forwarding.is_trusted;
+        exchange.trace = sinks.tracer.begin(&head.headers, authority, is_trusted);
         exchange
     }
 
@@ -112,7 +113,7 @@ impl Exchange {
     ) -> Box<Self> {
         let mut exchange = Self::blank(sinks, link, link.peer_ip(), began);
         exchange.status = status;
-        exchange.trace = sinks.tracer.begin(&HeaderMap::new(), false);
+        exchange.trace = sinks.tracer.begin(&HeaderMap::new(), None, false);
         exchange
     }
 

@@ -75,6 +75,10 @@ pub(crate) struct TraceRecord<'a> {
     pub(crate) state: &'a [u8],
     /// Whether the client spoke HTTPS to a trusted proxy before us.
     pub(crate) is_https: bool,
+    /// The host that a trusted proxy before us was asked for, where that says so.
+    pub(crate) host: Option<&'a str>,
+    /// The port that was asked for, where it is told.
+    pub(crate) port: Option<u16>,
     /// The span of each attempt; empty where nothing is exported.
     pub(crate) attempts: &'a [SpanId],
 }

@@ -8,6 +8,7 @@ mod b3;
 mod context;
 mod ids;
 mod inject;
+mod origin;
 mod sampler;
 
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ use crate::scoreboard::Slot;
 pub(crate) use context::Trace;
 use context::{Remote, SAMPLED};
 use ids::Generator;
+use origin::Origin;
 pub(crate) use ids::{SpanId, TraceId};
 use sampler::HeadSampler;
 
@@ -78,8 +80,14 @@ impl Tracer {
     }
 
     /// The trace of a request that came with these headers: continued where a trusted peer says so,
-    /// begun otherwise. `None` where nobody would ever see it.
-    pub(crate) fn begin(&self, headers: &HeaderMap, is_trusted: bool) -> Option<Trace> {
+    /// begun otherwise. `None` where nobody would ever see it. `authority` is that of a target in
+    /// absolute form.
+    pub(crate) fn begin(
+        &self,
+        headers: &HeaderMap,
+        authority: Option<&str>,
+        is_trusted: bool,
+    ) -> Option<Trace> {
         let remote = match is_trusted {
             true => context::read(headers, &self.propagators),
             false => Remote::default(),
@@ -97,7 +105,7 @@ impl Tracer {
             flags: remote.flags & !SAMPLED | u8::from(is_sampled),
             state: remote.state,
             is_trusted,
-            is_https: is_trusted && context::is_https(headers),
+            origin: origin::read(headers, authority, is_trusted),
         })
     }
 
@@ -110,7 +118,7 @@ impl Tracer {
             flags: remote.flags,
             state: None,
             is_trusted: true,
-            is_https: false,
+            origin: Origin::default(),
         }
     }
 

@@ -66,6 +66,8 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
             flags: 1,
             state: b"",
             is_https: false,
+            host: None,
+            port: None,
             attempts: &[],
         }),
     }

@@ -130,9 +130,10 @@ impl Encoder {
                 put.text("url.query", &redact::query(query));
             }
             put.text("url.scheme", if trace.is_https { "https" } else { "http" });
-            if let Some(host) = record.host {
+            if let Some(host) = trace.host.or(record.host) {
+                let port = trace.port.unwrap_or(record.local.port());
                 put.text("server.address", host);
-                put.number("server.port", record.local.port().into());
+                put.number("server.port", port.into());
             }
             put_address(&mut put, "client.address", record.client);
             put_address(

@@ -25,6 +25,8 @@ fn trace() -> TraceRecord<'static> {
         flags: 1,
         state: b"v=1",
         is_https: true,
+        host: None,
+        port: None,
         attempts: &ATTEMPTS,
     }
 }
