@@ -42,6 +42,7 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         https: Vec::new(),
         driver,
         telemetry: Telemetry {
+            resource: Vec::new(),
             propagators: Vec::new(),
             traces: None,
             trace_header: None,

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::Record;
 use super::export::Export;
-use super::otlp::Encoder;
+use super::otlp::{Encoder, Envelope};
 use crate::config::{Config, Propagator};
 use crate::scoreboard::Slot;
 pub(crate) use context::Trace;
@@ -61,13 +61,15 @@ impl Tracer {
         let telemetry = &config.telemetry;
         let ids = Generator::seeded()?;
         let output = telemetry.traces.as_ref().map(|traces| {
-            let instance = ids.trace();
+            // Names this worker among those of its service.
+            let instance = ids.trace().hex();
+            let envelope = Envelope::new(&telemetry.resource, &instance);
             std::io::Result::Ok(Output {
                 sampler: HeadSampler::new(traces.sampler),
                 sample_errors: traces.sample_errors,
                 slower_than: traces.slower_than,
                 encoder: Encoder::new(traces, &config.driver),
-                export: Rc::new(Export::start(traces, &instance.hex(), slot)?),
+                export: Rc::new(Export::start(traces, envelope, slot)?),
             })
         });
         Ok(Self {

@@ -1,4 +1,4 @@
-//! What is exported about requests: sampling, queue, resource, limits.
+//! What is exported about requests: sampling, queue, limits.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::super::values::{Count, Seconds};
 use super::super::written::Written;
 use super::env::{self, Env};
 use super::file::Telemetry as WrittenTelemetry;
-use super::{Limits, Sampler, SpanQueue, Traces, endpoint};
+use super::{Limits, Sampler, Signal, SpanQueue, Traces, endpoint};
 
 /// `HTTP` methods of RFC 9110 and RFC 5789, and the new `QUERY`.
 const KNOWN_METHODS: [&str; 10] = [
@@ -17,7 +17,6 @@ const KNOWN_METHODS: [&str; 10] = [
 pub(super) fn traces(written: WrittenTelemetry, env: &mut Env<'_>) -> Option<Traces> {
     let sampler = sampler(&written, env);
     let queue = queue(&written, env);
-    let resource = resource(&written, env);
     let limits = limits(env);
     let known = env.parse(&["OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"], |text| {
         let names = text.split(',').map(str::trim);
@@ -25,14 +24,13 @@ pub(super) fn traces(written: WrittenTelemetry, env: &mut Env<'_>) -> Option<Tra
     });
     let listed = || written.known_methods.as_ref().map(|list| list.0.clone());
     let known_methods = known.or_else(listed);
-    let exporter = endpoint::exporter(&written, env)?;
+    let exporter = endpoint::exporter(Signal::Traces, &written.collector, env)?;
     Some(Traces {
         exporter,
         sampler,
         sample_errors: written.sample_errors.right().unwrap_or(true),
         slower_than: written.slower_than.right().and_then(|limit| limit.limit()),
         queue,
-        resource,
         known_methods: known_methods.unwrap_or_else(|| KNOWN_METHODS.map(str::to_owned).to_vec()),
         limits,
     })
@@ -101,25 +99,6 @@ fn queue(written: &WrittenTelemetry, env: &mut Env<'_>) -> SpanQueue {
             .or(seconds(&written.export_timeout))
             .unwrap_or(Duration::from_secs(30)),
     }
-}
-
-/// Later ones win: the file's list, its name, the environment's list, its name.
-fn resource(written: &WrittenTelemetry, env: &mut Env<'_>) -> Vec<(String, String)> {
-    let mut all = vec![("service.name".to_owned(), "hipache".to_owned())];
-    let mut put = |(key, value): (String, String)| {
-        all.retain(|(known, _)| *known != key);
-        all.push((key, value));
-    };
-    let named = |name: String| ("service.name".to_owned(), name);
-    let listed = written.resource_attributes.as_ref().map(|p| p.0.clone());
-    listed.into_iter().flatten().for_each(&mut put);
-    let name = written.service_name.as_ref().cloned();
-    name.map(named).into_iter().for_each(&mut put);
-    let listed = env.parse(&["OTEL_RESOURCE_ATTRIBUTES"], env::pairs);
-    listed.into_iter().flatten().for_each(&mut put);
-    let name = env.text(&["OTEL_SERVICE_NAME"]).map(|(_, name)| name);
-    name.map(named).into_iter().for_each(&mut put);
-    all
 }
 
 fn limits(env: &mut Env<'_>) -> Limits {
