@@ -22,7 +22,7 @@ use self::parts::{Line, LookedUp, bytes_of};
 use super::Downlink;
 use super::headers::written_target;
 use crate::error::End;
-use crate::route::Route;
+use crate::route::{Asked, Route};
 use crate::scoreboard::{Counter, Gauge, Slot};
 use crate::telemetry::{
     AccessLog, AttemptRecord, Metrics, Record, RequestLine, SpanId, Trace, Tracer,
@@ -142,11 +142,11 @@ impl Exchange {
     }
 
     /// Notes how long routing took, whatever it answered.
-    pub(crate) fn looked_up(&mut self, began: Instant, batch: Option<usize>) {
+    pub(crate) fn looked_up(&mut self, began: Instant, asked: Option<Asked>) {
         self.lookup = Some(LookedUp {
             began: began.saturating_duration_since(self.began),
             took: began.elapsed(),
-            batch,
+            asked,
             error: None,
         });
     }

@@ -192,9 +192,9 @@ impl Proxy {
 
     async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
         let began = Instant::now();
-        let batch = Cell::new(None);
-        let resolved = self.router.resolve(host, &batch).await;
-        exchange.looked_up(began, batch.get());
+        let asked = Cell::new(None);
+        let resolved = self.router.resolve(host, &asked).await;
+        exchange.looked_up(began, asked.get());
         match resolved {
             Ok(route) => {
                 exchange.route(&route);

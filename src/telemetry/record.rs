@@ -118,6 +118,8 @@ pub(crate) struct Lookup<'a> {
     pub(crate) took: Duration,
     /// Commands that Redis was asked with for this request; `None` when it was not asked.
     pub(crate) batch: Option<usize>,
+    /// The address of that Redis; `None` on a local socket, or where there was no connection.
+    pub(crate) peer: Option<SocketAddr>,
     /// What the store said when it failed; an error of Redis begins with its code.
     pub(crate) error: Option<&'a str>,
 }
@@ -277,6 +279,7 @@ pub(crate) mod samples {
                 began: Duration::ZERO,
                 took: Duration::from_micros(300),
                 batch: Some(5),
+                peer: None,
                 error: None,
             }),
             attempts: &[ANSWERED],

@@ -26,8 +26,8 @@ use crate::scoreboard::Slot;
 pub(crate) use context::Trace;
 use context::{Remote, SAMPLED};
 use ids::Generator;
-use origin::Origin;
 pub(crate) use ids::{SpanId, TraceId};
+use origin::Origin;
 use sampler::HeadSampler;
 
 /// The tracer of one worker. Not shared with other threads.

@@ -50,6 +50,7 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
             began: Duration::from_micros(20),
             took: Duration::from_micros(330),
             batch: Some(6),
+            peer: None,
             error: None,
         }),
         attempts,

@@ -10,7 +10,7 @@ use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
     attempt_error, is_server_failure, name_of, nanoseconds, put_address, put_backend,
-    put_connection, put_error, put_event, put_failed, put_route, server_error,
+    put_connection, put_error, put_event, put_failed, put_peer, put_route, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
@@ -136,12 +136,7 @@ impl Encoder {
                 put.number("server.port", port.into());
             }
             put_address(&mut put, "client.address", record.client);
-            put_address(
-                &mut put,
-                "network.peer.address",
-                record.peer.ip().to_canonical(),
-            );
-            put.number("network.peer.port", record.peer.port().into());
+            put_peer(&mut put, record.peer);
             if let Some(line) = record.request {
                 put.text("network.protocol.version", line.version);
             }

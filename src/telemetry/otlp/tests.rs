@@ -231,6 +231,7 @@ fn a_failing_redis_is_told_by_its_code() {
                 began: Duration::ZERO,
                 took: Duration::ZERO,
                 batch: Some(1),
+                peer: None,
                 error: Some(cause),
             }),
             attempts: &[],

@@ -49,9 +49,7 @@ fn forwarded(headers: &HeaderMap) -> Option<Origin> {
     Some(Origin {
         is_https,
         host: Some(host.to_ascii_lowercase().into()),
-        port: port
-            .or_else(told)
-            .or(Some(if is_https { 443 } else { 80 })),
+        port: port.or_else(told).or(Some(if is_https { 443 } else { 80 })),
     })
 }
 
@@ -144,13 +142,19 @@ mod tests {
             ),
             (
                 &[
-                    (FORWARDED, "for=1.1.1.1;Host=\"c.test:8\"; proto=https, host=d"),
+                    (
+                        FORWARDED,
+                        "for=1.1.1.1;Host=\"c.test:8\"; proto=https, host=d",
+                    ),
                     (X_FORWARDED_HOST, "a.test"),
                 ],
                 "https c.test 8",
             ),
             (
-                &[(FORWARDED, "for=1.1.1.1"), (X_FORWARDED_HOST, "[2001::1]:9")],
+                &[
+                    (FORWARDED, "for=1.1.1.1"),
+                    (X_FORWARDED_HOST, "[2001::1]:9"),
+                ],
                 "http 2001::1 9",
             ),
             (&[(X_FORWARDED_HOST, "a b"), host.clone()], "http - 8080"),
