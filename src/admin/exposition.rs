@@ -38,7 +38,7 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 18] = [
+const SUMS: [(&Metric, Counter); 19] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -54,6 +54,7 @@ const SUMS: [(&Metric, Counter); 18] = [
     (&names::CONNECTS, Counter::UpstreamConnects),
     (&names::REUSES, Counter::UpstreamReuses),
     (&names::WAITS, Counter::UpstreamWaits),
+    (&names::INTERIM_LOST, Counter::InterimLost),
     (&names::LOG_BYTES, Counter::LogBytes),
     (&names::VHOST_FORGOTTEN, Counter::VhostRequestsForgotten),
     (&names::ADMIN_REFUSED, Counter::AdminRefused),

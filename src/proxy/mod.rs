@@ -11,6 +11,7 @@ mod exchange;
 mod head_count;
 mod head_wait;
 pub(crate) mod headers;
+mod hints;
 mod outgoing;
 mod persistence;
 mod refusal;
@@ -171,7 +172,7 @@ impl Proxy {
         head: Parts,
         body: Incoming,
     ) -> Result<Answer, Refusal> {
-        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding);
+        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding, self.slot());
         if !self.config.server.http_keep_alive {
             outgoing.close_after();
         }

@@ -61,6 +61,7 @@ metrics! {
     CONNECTS: Counter "hipache_upstream_connects" "Connections to backends opened.";
     REUSES: Counter "hipache_upstream_reuses" "Requests sent on a kept connection.";
     WAITS: Counter "hipache_upstream_waits" "Requests that had to wait for a free connection.";
+    INTERIM_LOST: Counter "hipache_interim_responses_lost" "1xx responses let go because their clients did not read them in time.";
     WAIT_DURATION: Histogram "hipache_upstream_wait_duration_seconds" "How long requests waited for a free connection.";
     CONNECT_DURATION: Histogram "hipache_upstream_connect_duration_seconds" "Steps of connecting to a backend.";
     FIRST_BYTE_DURATION: Histogram "hipache_upstream_first_byte_duration_seconds" "From the pick of a backend to the head of its response.";
