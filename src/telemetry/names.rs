@@ -117,6 +117,9 @@ pub(crate) const METHODS: [&str; 11] = [
 /// Protocol versions; the first where no request was understood.
 pub(crate) const VERSIONS: [&str; 4] = ["", "1.0", "1.1", "2.0"];
 
+/// The label of the vhosts that are not among the busiest.
+pub(crate) const OTHER_VHOSTS: &str = "other";
+
 /// Status classes of vhosts by the first digit; the first where no status was sent.
 pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
