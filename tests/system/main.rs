@@ -30,6 +30,7 @@ mod limits_by_phase;
 mod metrics;
 mod privileges;
 mod processes;
+mod prometheus;
 mod redis_outage;
 mod retry;
 mod routing;
