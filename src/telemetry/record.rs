@@ -207,6 +207,16 @@ impl Record<'_> {
             .saturating_sub(waits.sum())
     }
 
+    /// How one of its attempts ended: the last one, if nothing failed in itself, as the exchange.
+    pub(crate) fn end_of(&self, attempt: &AttemptRecord<'_>) -> &'static str {
+        let last = self.attempts.last();
+        let is_last = last.is_some_and(|last| std::ptr::eq(last, attempt));
+        attempt.failure.unwrap_or(match is_last {
+            true => self.end,
+            false => "ok",
+        })
+    }
+
     /// Whether it is an error: answered so, or not ended as it should.
     pub(crate) fn is_error(&self) -> bool {
         self.end != "ok" || self.logged_status() >= 400

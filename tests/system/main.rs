@@ -39,4 +39,5 @@ mod stores;
 mod surroundings;
 mod traces;
 mod traces_export;
+mod traces_workers;
 mod websocket;
