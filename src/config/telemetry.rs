@@ -7,6 +7,7 @@ mod endpoint;
 mod env;
 mod file;
 mod files;
+mod methods;
 mod show;
 mod signal;
 mod traces;
@@ -33,6 +34,8 @@ pub struct Telemetry {
     pub propagators: Vec<Propagator>,
     /// Attributes of this service.
     pub resource: Vec<(String, String)>,
+    /// Methods that are told by their names; all others are `_OTHER`.
+    pub known_methods: Vec<String>,
     /// `None`: nothing is exported.
     pub traces: Option<Traces>,
     /// The response header that tells the trace id. Default: none.
@@ -67,8 +70,6 @@ pub struct Traces {
     pub slower_than: Option<Duration>,
     /// How spans wait.
     pub queue: SpanQueue,
-    /// Methods that are told by their names.
-    pub known_methods: Vec<String>,
     /// What a span may hold.
     pub limits: Limits,
 }
@@ -123,8 +124,8 @@ pub struct Limits {
     pub attributes: usize,
     /// Events of a span. Default 128.
     pub events: usize,
-    /// Bytes of a text in an attribute. Default: no limit.
-    pub value_bytes: Option<usize>,
+    /// Characters of a text in an attribute. Default: no limit.
+    pub value_length: Option<usize>,
 }
 
 /// What the file and the environment say together.
@@ -140,13 +141,34 @@ pub(super) fn resolve(
     let resource = resource(&written, &mut env);
     let is_disabled = env.parse(&["OTEL_SDK_DISABLED"], env::boolean) == Some(true);
     let has_traces = Signal::Traces.is_on(&mut env) && !is_disabled;
+    unsupported(&mut env);
+    let known_methods = methods::known(&written, &mut env);
     let traces = traces(written, &mut env);
     Telemetry {
         propagators,
         resource,
+        known_methods,
         traces: traces.filter(|_| has_traces),
         trace_header,
         proxy_status,
+    }
+}
+
+/// Tells of variables of the specification that would be without effect.
+fn unsupported(env: &mut Env<'_>) {
+    for (name, text) in [
+        (
+            "OTEL_CONFIG_FILE",
+            "this file is not read; the section telemetry of config.json says the same",
+        ),
+        (
+            "OTEL_LOG_LEVEL",
+            "this has no effect; HIPACHE_LOG sets the level of the process's own log",
+        ),
+    ] {
+        if env.text(&[name]).is_some() {
+            env.findings.warning(name, text);
+        }
     }
 }
 

@@ -53,7 +53,7 @@ use crate::listener::Downstream;
 use crate::relay::RequestBody;
 use crate::route::{Route, RouteError, Router};
 use crate::scoreboard::Slot;
-use crate::telemetry::{AccessLog, Metrics, Tracer};
+use crate::telemetry::{AccessLog, Methods, Metrics, Tracer};
 use crate::upstream::Upstreams;
 use crate::vhost::Host;
 
@@ -79,6 +79,7 @@ impl Proxy {
         access_log: Rc<AccessLog>,
         tracer: Rc<Tracer>,
     ) -> Rc<Self> {
+        let methods = Methods::new(&config.telemetry.known_methods);
         Rc::new(Self {
             router: Router::start(&config, slot),
             upstreams: Upstreams::start(&config, slot),
@@ -86,7 +87,7 @@ impl Proxy {
             budget: RefCell::default(),
             sinks: Rc::new(Sinks {
                 access_log,
-                metrics: Metrics::new(slot),
+                metrics: Metrics::new(slot, methods),
                 tracer,
                 slot,
                 is_ending: Cell::new(false),

@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::Record;
 use super::export::Export;
+use super::methods::Methods;
 use super::otlp::{Encoder, Envelope};
 use crate::config::{Config, Propagator};
 use crate::scoreboard::Slot;
@@ -68,7 +69,11 @@ impl Tracer {
                 sampler: HeadSampler::new(traces.sampler),
                 sample_errors: traces.sample_errors,
                 slower_than: traces.slower_than,
-                encoder: Encoder::new(traces, &config.driver),
+                encoder: Encoder::new(
+                    Methods::new(&telemetry.known_methods),
+                    traces.limits,
+                    &config.driver,
+                ),
                 export: Rc::new(Export::start(traces, envelope, slot)?),
             })
         });

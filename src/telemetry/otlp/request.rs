@@ -46,7 +46,7 @@ fn encode_resource(told: &[(String, String)], instance: &[u8]) -> Vec<u8> {
     let all = Limits {
         attributes: usize::MAX,
         events: 0,
-        value_bytes: None,
+        value_length: None,
     };
     let mut out = Vec::new();
     Writer(&mut out).nested(1, |resource| {
