@@ -120,7 +120,7 @@ mod tests {
         let host = (HOST, "b.test:8080");
         let https = (X_FORWARDED_PROTO, "https");
         let cases: [(&[(HeaderName, &str)], &str); 14] = [
-            (&[host.clone()], "http - 8080"),
+            (std::slice::from_ref(&host), "http - 8080"),
             (&[(HOST, "b.test")], "http - 0"),
             (&[(HOST, "[::1]:81")], "http - 81"),
             (&[host.clone(), https.clone()], "https - 8080"),
