@@ -295,3 +295,68 @@ fn a_worker_leaves_a_core_only_when_it_is_asked_to() {
         hipache.stop();
     }
 }
+
+#[test]
+fn a_start_without_root_keeps_its_one_capability_from_the_workers() {
+    if !can_run("www-data") {
+        return;
+    }
+    let redis = Redis::start();
+    let hipache = Hipache::builder()
+        .redis(&redis)
+        .set(&json!({ "server": { "accessLog": "off" } }))
+        .through(&[
+            "setpriv",
+            "--reuid=www-data",
+            "--regid=www-data",
+            "--clear-groups",
+            "--inh-caps=+net_bind_service",
+            "--ambient-caps=+net_bind_service",
+        ])
+        .start();
+    let net_bind_service = 1 << 10;
+    assert_eq!(mask(hipache.master(), "CapEff"), net_bind_service);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(mask(hipache.workers()[0], set), 0, "{set}");
+    }
+    assert_eq!(hipache.get("a.test", "/x").status, 400);
+}
+
+#[test]
+fn the_capabilities_of_the_unit_file_are_enough_for_the_master() {
+    if !can_run("www-data") {
+        return;
+    }
+    let unit = include_str!("../../config/systemd/hipache.service");
+    let mut lines = unit.lines();
+    let kept = lines.find_map(|line| line.strip_prefix("CapabilityBoundingSet=CAP_"));
+    let kept = kept.unwrap().to_lowercase().replace(" cap_", ",+");
+    let redis = Redis::start();
+    let starter = dropping(&redis, "www-data");
+    let log = starter.directory().join("theirs/access.log");
+    let theirs = log.parent().unwrap();
+    std::fs::create_dir(theirs).unwrap();
+    std::fs::set_permissions(theirs, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let nobody = User::from_name("nobody").unwrap().unwrap().uid.as_raw();
+    std::os::unix::fs::chown(theirs, Some(nobody), None).unwrap();
+    let mut hipache = starter
+        .set(&json!({ "server": { "accessLog": log } }))
+        .through(&["setpriv", &format!("--bounding-set=-all,+{kept}")])
+        .start();
+    for worker in hipache.workers() {
+        assert_eq!(mask(worker, "CapBnd"), 0);
+        assert_ne!(status(worker, "Uid"), [0; 4]);
+    }
+    std::fs::rename(&log, log.with_extension("old")).unwrap();
+    hipache.signal(Signal::SIGUSR1);
+    eventually("the new file", SOON, || log.exists().then_some(()));
+    assert_eq!(std::fs::metadata(&log).unwrap().mode() & 0o777, 0o644);
+    // A worker that hangs is killed in the end: another user's process.
+    let hung = hipache.workers()[0];
+    crate::harness::signal(hung, Signal::SIGSTOP);
+    hipache.signal(Signal::SIGTERM);
+    hipache.wait_for_stderr("stopping", 1);
+    hipache.signal(Signal::SIGTERM);
+    hipache.wait(SOON);
+    assert!(!crate::harness::is_alive(hung));
+}
