@@ -15,6 +15,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use crate::sys;
 
 const FIRST: RawFd = 3;
+/// More than any unit has.
+const MOST: u32 = 1024;
 const PID: &str = "LISTEN_PID";
 const COUNT: &str = "LISTEN_FDS";
 const NAMES: &str = "LISTEN_FDNAMES";
@@ -95,12 +97,16 @@ fn handed_over(variable: impl Fn(&str) -> Option<String>, own_pid: u32) -> io::R
     if number(PID)? != Some(own_pid) {
         return Ok(Vec::new());
     }
-    let count = number(COUNT)?.unwrap_or(0) as usize;
+    let count = number(COUNT)?.unwrap_or(0);
+    if count > MOST {
+        let text = format!("{COUNT} is {count}, expected at most {MOST}");
+        return Err(io::Error::other(text));
+    }
     let names = variable(NAMES).unwrap_or_default();
     let names = names.split(':').filter(|name| !name.is_empty());
     // As the manager calls one without a name.
     let names = names.chain(std::iter::repeat("unknown"));
-    Ok(names.take(count).map(str::to_owned).collect())
+    Ok(names.take(count as usize).map(str::to_owned).collect())
 }
 
 fn open(descriptor: RawFd, name: &str) -> io::Result<Lent> {
@@ -167,9 +173,10 @@ mod tests {
         for pairs in [
             &[(PID, "x"), (COUNT, "1")][..],
             &[(PID, "77"), (COUNT, "-1")],
+            &[(PID, "77"), (COUNT, "4000000000")],
         ] {
             let error = names(pairs).unwrap_err();
-            assert!(error.contains("expected a number"), "{error}");
+            assert!(error.contains(", expected a"), "{error}");
         }
     }
 
