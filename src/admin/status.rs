@@ -41,6 +41,7 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "linesLostAtDeath": snapshot.count(Counter::LinesLostAtDeath),
             "spansDropped": snapshot.count(Counter::SpansDropped),
             "spansFailed": snapshot.count(Counter::SpansFailed),
+            "interimResponses": snapshot.count(Counter::InterimLost),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
     })

@@ -46,7 +46,7 @@ pub(crate) use load::{find, load};
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub(crate) use quick::{QuickRoute, quick};
 pub(crate) use show::{hash, show};
-pub use telemetry::{Exporter, Limits, Propagator, Sampler, SpanQueue, Telemetry, Traces};
+pub use telemetry::{Exporter, Limits, Propagator, Sampler, Signal, SpanQueue, Telemetry, Traces};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.

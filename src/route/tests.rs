@@ -43,6 +43,8 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         https: Vec::new(),
         driver,
         telemetry: Telemetry {
+            resource: Vec::new(),
+            known_methods: Vec::new(),
             propagators: Vec::new(),
             traces: None,
             trace_header: None,
