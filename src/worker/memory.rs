@@ -102,8 +102,10 @@ impl Watchdog {
         }
         self.tell(verdict, &before, &after);
         self.history.over = match verdict {
-            Verdict::Fine | Verdict::Purge | Verdict::PurgedBack | Verdict::LimitTooSmall => 0,
-            _ => self.history.over.saturating_add(1),
+            Verdict::StillOver | Verdict::TooYoung | Verdict::Asked | Verdict::Replace(_) => {
+                self.history.over.saturating_add(1)
+            }
+            _ => 0,
         };
         if let Verdict::Replace(_) = verdict {
             let report = channel.tell(ToMaster::WantsReplacement(Why::Memory));

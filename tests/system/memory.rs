@@ -80,6 +80,7 @@ fn idle_bytes(redis: &Redis) -> u64 {
 }
 
 /// A proxy whose worker is over its limit as soon as it holds a burst.
+/// Nothing but the watchdog gives memory back: jemalloc's own ways are switched off.
 fn limited(redis: &Redis, backend: &Backend, interval: f64, min_age: u64) -> (Hipache, u64) {
     redis.route(HOST, &[&backend.url()]);
     let limit = idle_bytes(redis) + MARGIN;
@@ -88,7 +89,9 @@ fn limited(redis: &Redis, backend: &Backend, interval: f64, min_age: u64) -> (Hi
         "memoryCheckInterval": interval,
         "memoryMinAge": min_age,
     } });
-    let hipache = builder(redis).set(&keys).start();
+    let never = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
+    let starter = builder(redis).set(&keys).env("_RJEM_MALLOC_CONF", never);
+    let hipache = starter.start();
     assert_eq!(worker(&hipache)["memoryLimit"], limit);
     (hipache, limit)
 }

@@ -65,7 +65,9 @@ pub(crate) struct MemoryFigures {
     pub(crate) allocated: u64,
     /// In pages of jemalloc's that hold something.
     pub(crate) active: u64,
-    /// Of jemalloc's in memory, at most.
+    /// jemalloc's own books.
+    pub(crate) metadata: u64,
+    /// Of jemalloc's in memory, at most: these two, and what is unused and not given back yet.
     pub(crate) resident: u64,
     /// Mapped by jemalloc without memory behind it.
     pub(crate) retained: u64,
@@ -123,6 +125,7 @@ pub(super) fn tell(event: &MemoryEvent) {
             resident = figures.resident,
             allocated = figures.allocated,
             active = figures.active,
+            metadata = figures.metadata,
             retained = figures.retained,
             resident_set = figures.resident_set,
             cgroup = figures.cgroup,

@@ -6,7 +6,8 @@
 use std::io;
 
 use jemalloc_ctl::stats::{
-    active, active_mib, allocated, allocated_mib, resident, resident_mib, retained, retained_mib,
+    active, active_mib, allocated, allocated_mib, metadata, metadata_mib, resident, resident_mib,
+    retained, retained_mib,
 };
 use jemalloc_ctl::{epoch, epoch_mib};
 use nix::unistd::{SysconfVar, sysconf};
@@ -19,6 +20,7 @@ pub(in crate::worker) struct Meter {
     epoch: epoch_mib,
     allocated: allocated_mib,
     active: active_mib,
+    metadata: metadata_mib,
     resident: resident_mib,
     retained: retained_mib,
     page: u64,
@@ -33,6 +35,7 @@ impl Meter {
             epoch: epoch::mib().map_err(failed)?,
             allocated: allocated::mib().map_err(failed)?,
             active: active::mib().map_err(failed)?,
+            metadata: metadata::mib().map_err(failed)?,
             resident: resident::mib().map_err(failed)?,
             retained: retained::mib().map_err(failed)?,
             page: page
@@ -52,6 +55,7 @@ impl Meter {
         Ok(MemoryFigures {
             allocated: self.allocated.read()? as u64,
             active: self.active.read()? as u64,
+            metadata: self.metadata.read()? as u64,
             resident: self.resident.read()? as u64,
             retained: self.retained.read()? as u64,
             ..MemoryFigures::default()

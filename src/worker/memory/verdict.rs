@@ -55,6 +55,8 @@ pub(super) enum Verdict {
     Purge,
     /// Nothing more: that was enough.
     PurgedBack,
+    /// Wait: what is over the limit became unused meanwhile, and is given back at the next check.
+    Passing,
     /// Wait: it may pass.
     StillOver,
     /// Wait: a successor would soon be as large.
@@ -100,6 +102,10 @@ pub(super) fn judge(rules: &Rules, look: &Look) -> Verdict {
     if after.resident <= rules.limit {
         return Verdict::PurgedBack;
     }
+    // A busy worker frees memory while it is given back.
+    if after.active + after.metadata <= rules.limit {
+        return Verdict::Passing;
+    }
     if look.over + 1 < PATIENCE {
         return Verdict::StillOver;
     }
@@ -112,9 +118,8 @@ pub(super) fn judge(rules: &Rules, look: &Look) -> Verdict {
     Verdict::Replace(growth(&after))
 }
 
-/// What is resident and not allocated lies between what is, once the unused was given back.
 fn growth(after: &MemoryFigures) -> Growth {
-    if after.resident.saturating_sub(after.allocated) > after.allocated {
+    if after.active.saturating_sub(after.allocated) > after.allocated {
         Growth::Fragmentation
     } else {
         Growth::Leak
@@ -140,19 +145,31 @@ mod tests {
         idle: 50,
     };
     const OLD: u64 = 100;
+    const BOOKS: u64 = 10;
     const YOUNG: u64 = 59;
 
+    /// All that is resident is active, but what the books take.
     fn after(resident: u64, allocated: u64) -> Option<MemoryFigures> {
         Some(MemoryFigures {
             resident,
             allocated,
+            active: resident - BOOKS,
+            metadata: BOOKS,
             ..MemoryFigures::default()
+        })
+    }
+
+    /// Much was freed while memory was given back.
+    fn freed(resident: u64, active: u64) -> Option<MemoryFigures> {
+        Some(MemoryFigures {
+            active,
+            ..after(resident, active)?
         })
     }
 
     #[test]
     fn a_worker_is_judged_by_what_is_left_after_giving_back() {
-        use Verdict::{Fine, LimitTooSmall, Purge, PurgedBack, StillOver, TooYoung};
+        use Verdict::{Fine, LimitTooSmall, Passing, Purge, PurgedBack, StillOver, TooYoung};
         const LEAK: Verdict = Verdict::Replace(Growth::Leak);
         const GAPS: Verdict = Verdict::Replace(Growth::Fragmentation);
         let cases = [
@@ -161,11 +178,13 @@ mod tests {
             ("over", 201, None, 0, OLD, Purge),
             ("over for long", 900, None, 9, OLD, Purge),
             ("unused given back", 900, after(200, 20), 9, OLD, PurgedBack),
+            ("freed since", 900, freed(800, 190), 9, OLD, Passing),
+            ("partly freed since", 900, freed(800, 191), 9, OLD, LEAK),
             ("a burst", 900, after(201, 180), 0, OLD, StillOver),
             ("a long burst", 900, after(201, 180), 1, OLD, StillOver),
             ("a leak", 900, after(201, 180), 2, OLD, LEAK),
-            ("half in use", 900, after(400, 200), 2, OLD, LEAK),
-            ("mostly gaps", 900, after(400, 199), 2, OLD, GAPS),
+            ("half in use", 900, after(400, 195), 2, OLD, LEAK),
+            ("mostly gaps", 900, after(400, 194), 2, OLD, GAPS),
             ("young", 900, after(400, 390), 2, YOUNG, TooYoung),
             ("young, a burst", 900, after(400, 390), 0, YOUNG, StillOver),
             ("old enough", 900, after(400, 390), 2, 60, LEAK),
