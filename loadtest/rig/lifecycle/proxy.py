@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 from rig import servers
@@ -27,6 +28,7 @@ class Event:
     """One line of the proxy's own log."""
 
     def __init__(self, found):
+        self.at = datetime.fromisoformat(found[1]).timestamp()
         self.level, self.pid, self.text = found[2], int(found[3]), found[4]
         self.fields = {name: value.strip('"') for name, value in FIELD.findall(self.text)}
 
