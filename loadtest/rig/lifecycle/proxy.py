@@ -39,21 +39,22 @@ class Event:
 class Proxy:
     """hipache, ready to be reloaded, upgraded and hurt."""
 
-    def __init__(self, crew, binary, workers=2, telemetry=True, server=None, environment=None):
-        self.crew, self.is_traced = crew, telemetry
+    def __init__(self, crew, binary, workers=2, telemetry=None, server=None, environment=None):
+        # Only when every request is traced do spans and lines have to agree.
+        self.crew, self.is_traced = crew, not telemetry
         self.port, self.admin = free_port(), free_port()
         self.log = crew.directory / "access.log"
         self.spans = crew.directory / "spans"
         self.sink = free_port()
         self.backend = free_port()
+        telemetry = telemetry or {}
         command = [sys.executable, "-B", HERE / "backend.py", self.backend]
         self.backend_process = crew.start("backend", command)
         wait_for_port(self.backend_process, self.backend)
         self.redis_process, self.redis = servers.start_redis(crew)
         servers.fill_redis(self.redis, [f"rpush frontend:{HOST} life {self.backend_url}"])
-        if telemetry:
-            command = [sys.executable, "-B", HERE / "sink.py", self.sink, self.spans]
-            wait_for_port(crew.start("sink", command), self.sink)
+        command = [sys.executable, "-B", HERE / "sink.py", self.sink, self.spans]
+        wait_for_port(crew.start("sink", command), self.sink)
         self.config = {
             "server": {
                 "workers": workers,
@@ -63,11 +64,13 @@ class Proxy:
             },
             "http": {"bind": ["127.0.0.1"], "port": self.port},
             "admin": {"bind": ["127.0.0.1"], "port": self.admin},
+            "telemetry": {
+                "endpoint": f"http://127.0.0.1:{self.sink}",
+                "exportDelay": EXPORT_DELAY,
+                **telemetry,
+            },
             "driver": f"redis://127.0.0.1:{self.redis}",
         }
-        if telemetry:
-            url = f"http://127.0.0.1:{self.sink}"
-            self.config["telemetry"] = {"endpoint": url, "exportDelay": EXPORT_DELAY}
         if servers.run_user():
             self.config["user"] = servers.run_user()
         self.path = crew.directory / "hipache.json"
