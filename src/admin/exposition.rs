@@ -38,7 +38,7 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 18] = [
+const SUMS: [(&Metric, Counter); 22] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -57,6 +57,10 @@ const SUMS: [(&Metric, Counter); 18] = [
     (&names::LOG_BYTES, Counter::LogBytes),
     (&names::VHOST_FORGOTTEN, Counter::VhostRequestsForgotten),
     (&names::ADMIN_REFUSED, Counter::AdminRefused),
+    (&names::OVER_LIMIT, Counter::MemoryOverLimit),
+    (&names::PURGES, Counter::MemoryPurges),
+    (&names::PURGED, Counter::MemoryPurgedBytes),
+    (&names::REPLACEMENTS_WANTED, Counter::ReplacementsWanted),
 ];
 
 /// All slots, to be summed up.

@@ -77,6 +77,12 @@ metrics! {
     WORKER_UPTIME: Gauge "hipache_worker_uptime_seconds" "Age of the worker.";
     WORKER_HEARTBEAT: Gauge "hipache_worker_heartbeat_age_seconds" "Since the worker's runtime last turned.";
     WORKER_DEATHS: Counter "hipache_worker_deaths" "Workers that died while the proxy ran, by reason; each is replaced.";
+    MEMORY_LIMIT: Gauge "hipache_worker_memory_limit_bytes" "Memory that a worker may use; 0 is no limit.";
+    CGROUP_MEMORY: Gauge "hipache_cgroup_memory_bytes" "Memory that the control group uses, page cache included.";
+    OVER_LIMIT: Counter "hipache_memory_over_limit" "Looks at a worker's memory that found it over its limit.";
+    PURGES: Counter "hipache_memory_purges" "Times that a worker over its limit gave memory back.";
+    PURGED: Counter "hipache_memory_purged_bytes" "Bytes given back by workers over their limit.";
+    REPLACEMENTS_WANTED: Counter "hipache_worker_replacements_wanted" "Times that a worker asked to be replaced for its memory.";
     MEMORY: Gauge "hipache_allocator_bytes" "jemalloc's own figures.";
     CPU: Counter "process_cpu_time_seconds" "CPU time of a process; begins anew with each worker.";
     RESIDENT: Gauge "process_memory_usage_bytes" "Resident memory of a process.";

@@ -9,6 +9,7 @@ use crate::config::{AccessLog, RedisAddress, Target};
 const AROUND: Surroundings = Surroundings {
     is_root: false,
     cores: 3,
+    memory: Some(8 << 30),
     env: |_| None,
 };
 
@@ -63,6 +64,12 @@ fn empty_object_is_the_default() {
     assert_eq!(
         (server.graceful_wait.as_secs(), server.drain_idle.as_secs()),
         (30, 5)
+    );
+    let memory = &server.memory;
+    assert_eq!(memory.limit, Some((4 << 30) / 3));
+    assert_eq!(
+        (memory.check_interval.as_secs(), memory.min_age.as_secs()),
+        (10, 60)
     );
     assert_eq!(server.access_logs, [default_log()]);
     assert_eq!((&server.static_dir, server.lru_cache), (&None, None));

@@ -11,6 +11,7 @@ fn around(env: Lookup) -> Surroundings {
     Surroundings {
         is_root: false,
         cores: 1,
+        memory: None,
         env,
     }
 }
