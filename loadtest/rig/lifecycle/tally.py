@@ -42,10 +42,6 @@ class Tally:
         self.started.add(target)
         return target
 
-    def never_sent(self, target):
-        """The connection could not be opened: no request was made."""
-        self.started.discard(target)
-
     def success(self, kind, began):
         """A request was served as it should be."""
         self.finished[kind] += 1
