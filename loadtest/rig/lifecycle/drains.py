@@ -207,9 +207,7 @@ async def one_try(stage, wire, pause):
     """Sends a request after a pause; gives the time at which it was sent."""
     await asyncio.sleep(pause)
     sent = time.time()
-    await stage.traffic.exchange(
-        "keep", wire, "/bytes/23", lambda target: stage.traffic.get(wire, 23, target)
-    )
+    await stage.traffic.known(wire, "keep", 23)
     return sent
 
 

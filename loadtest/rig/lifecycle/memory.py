@@ -103,7 +103,8 @@ async def purge(crew, chosen):
         await asyncio.sleep(BURST_RULES["memoryCheckInterval"])
         now = await scrape(stage.proxy.admin)
     after = resident(now)
-    stage.report.row("resident of jemalloc in the burst, afterwards", f"{before / 2**20:.0f} MiB, {after / 2**20:.0f} MiB")
+    sizes = f"{before / 2**20:.0f} MiB, {after / 2**20:.0f} MiB"
+    stage.report.row("resident of jemalloc in the burst, afterwards", sizes)
     stage.report.row("limit", f"{BURST_LIMIT_MIB} MiB")
     stage.report.row("the log says", given_back()[-1])
     stage.report.check(after <= limit, f"{after / 2**20:.0f} MiB are left, limit {BURST_LIMIT_MIB}")

@@ -28,7 +28,8 @@ def svg(title, series, marks=()):
         yield line(LEFT, down(value), WIDTH - RIGHT, down(value), "#d0d7de")
         yield f'<text x="{LEFT - 8}" y="{down(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
     for value in ticks(end):
-        yield f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:g}</text>'
+        place = f'x="{across(value):.1f}" y="{HEIGHT - BOTTOM + 18}"'
+        yield f'<text {place} text-anchor="middle">{value:g}</text>'
     yield f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 12}" text-anchor="end">seconds</text>'
     yield f'<text x="8" y="{TOP - 12}">MiB</text>'
     for at, what in marks:

@@ -101,6 +101,12 @@ class Traffic:
         await wire.request("GET", self.host, target, limit, headers)
         await wire.known_body(await wire.head(limit), size, limit)
 
+    async def known(self, wire, kind, size):
+        """A GET of so many bytes. Says whether it was served."""
+        return await self.exchange(
+            kind, wire, f"/bytes/{size}", lambda target: self.get(wire, size, target)
+        )
+
     async def one_shot(self):
         """A connection for one request."""
         wire = await self.connect("close")
@@ -123,10 +129,7 @@ class Traffic:
             return
         for _ in range(self.mix.keep_requests):
             size = random.choices(SIZES, SIZE_WEIGHTS)[0]
-            served = await self.exchange(
-                "keep", wire, f"/bytes/{size}", lambda target: self.get(wire, size, target)
-            )
-            if not served or self.is_ending:
+            if not await self.known(wire, "keep", size) or self.is_ending:
                 break
             await self.pause(self.mix.keep_pause)
             if wire.is_over:
