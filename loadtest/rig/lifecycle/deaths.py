@@ -72,7 +72,7 @@ def judge_losses(stage, samples, lines, spans):
         outcome: samples.total("hipache_spans_total", outcome=outcome)
         for outcome in ("exported", "dropped", "failed")
     }
-    made, came = spans_made(samples), len(stage.proxy.all_spans())
+    made, came = spans_made(samples), len(stage.proxy.request_spans())
     report.row("spans made; counted; came", f"{made}; {counted}; {came}")
     report.check(sum(counted.values()) == made, f"{made} spans made, counted are {counted}")
     # A batch may have come whose receipt the killed worker did not live to count.

@@ -42,6 +42,7 @@ class Proxy:
     def __init__(self, crew, binary, workers=2, telemetry=None, server=None, environment=None):
         # Only when every request is traced do spans and lines have to agree.
         self.crew, self.is_traced = crew, not telemetry
+        self.read_bytes, self.seen = 0, []
         self.port, self.admin = free_port(), free_port()
         self.log = crew.directory / "access.log"
         self.spans = crew.directory / "spans"
@@ -112,9 +113,15 @@ class Proxy:
 
     def events(self, text=""):
         """The lines of its own log that contain this text."""
-        lines = self.running.log.read_text(errors="replace").splitlines()
-        found = (EVENT.fullmatch(line) for line in lines)
-        return [event for event in map(Event, filter(None, found)) if text in event.text]
+        with self.running.log.open("rb") as log:
+            log.seek(self.read_bytes)
+            new = log.read()
+        # Only what is new is parsed, and only whole lines.
+        whole = new[: new.rfind(b"\n") + 1]
+        self.read_bytes += len(whole)
+        found = (EVENT.fullmatch(line) for line in whole.decode(errors="replace").splitlines())
+        self.seen += map(Event, filter(None, found))
+        return [event for event in self.seen if text in event.text]
 
     async def status(self):
         """`/status`."""
@@ -156,15 +163,17 @@ class Proxy:
 
     def server_spans(self):
         """The ids of all SERVER spans that the collector got."""
-        lines = self.spans.read_text().splitlines() if self.spans.is_file() else []
-        return {line.split(" ", 2)[1] for line in lines if line.startswith("2 ")}
+        return {span for kind, span, _ in self.all_spans() if kind == "2"}
+
+    def request_spans(self):
+        """The ids of all spans of requests: SERVER and CLIENT."""
+        return {span for kind, span, _ in self.all_spans() if kind in "23"}
 
     def process_spans(self):
         """Names of the spans that tell the process's own story: neither SERVER nor CLIENT."""
-        lines = self.spans.read_text().splitlines() if self.spans.is_file() else []
-        return [line.split(" ", 2)[2] for line in lines if line[:2] not in ("2 ", "3 ")]
+        return [name for kind, _, name in self.all_spans() if kind not in "23"]
 
     def all_spans(self):
-        """The ids of all spans that the collector got."""
+        """What the collector got: kind, id, name."""
         lines = self.spans.read_text().splitlines() if self.spans.is_file() else []
-        return {line.split(" ", 2)[1] for line in lines}
+        return [line.split(" ", 2) for line in lines]
