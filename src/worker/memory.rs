@@ -48,27 +48,29 @@ struct History {
 
 impl Watchdog {
     /// Measures what a worker uses before it serves; `None` without a limit.
-    pub(super) fn new(memory: config::Memory, slot: Slot) -> io::Result<Option<Self>> {
+    pub(super) fn new(memory: config::Memory, slot: Slot) -> Option<Self> {
         slot.put(Gauge::MemoryLimit, memory.limit.unwrap_or(0));
-        let Some(limit) = memory.limit else {
-            return Ok(None);
-        };
-        let meter = Meter::new()?;
-        // What was inherited from the master and is unused is not what a worker needs.
-        sys::purge_arenas()?;
-        let rules = Rules {
-            limit,
-            min_age: memory.min_age,
-            idle: meter.measure()?.resident,
-        };
-        Ok(Some(Self {
-            rules,
+        let limit = memory.limit?;
+        let (meter, idle) = measure_idle()
+            .inspect_err(|error| {
+                emit(&Event::Problem {
+                    doing: "starting the memory watchdog; this worker goes without",
+                    error,
+                });
+            })
+            .ok()?;
+        Some(Self {
+            rules: Rules {
+                limit,
+                min_age: memory.min_age,
+                idle,
+            },
             check_interval: memory.check_interval,
             meter,
             slot,
             born: Instant::now(),
             history: History::default(),
-        }))
+        })
     }
 
     /// Checks until the task ends.
@@ -185,4 +187,13 @@ impl Watchdog {
         };
         emit(&Event::Memory(&event));
     }
+}
+
+/// What this process needs before it serves anything.
+fn measure_idle() -> io::Result<(Meter, u64)> {
+    let meter = Meter::new()?;
+    // What was inherited from the master and is unused is not what a worker needs.
+    sys::purge_arenas()?;
+    let idle = meter.measure()?.resident;
+    Ok((meter, idle))
 }

@@ -21,7 +21,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::admin::{self, Facts};
@@ -127,15 +126,17 @@ async fn serve(
         configuration: config::hash(&config),
     };
     let admin = tokio::task::spawn_local(admin::serve(inheritance.admin, facts));
-    let watchdog = Watchdog::new(config.server.memory, slot)?
+    let watchdog = Watchdog::new(config.server.memory, slot)
         .map(|watchdog| tokio::task::spawn_local(watchdog.watch(Rc::clone(&channel))));
     #[cfg(feature = "provoke-leak")]
     let _leak = tokio::task::spawn_local(leak::provoke(slot));
     slot.enter(State::Serving);
     report(&channel, ToMaster::Ready).await;
     let leave = orders::until_told_to_leave(&channel, &mut acceptors, &log).await;
-    // It is leaving already.
-    watchdog.inspect(JoinHandle::abort);
+    if let Some(watchdog) = &watchdog {
+        // It is leaving already.
+        watchdog.abort();
+    }
     slot.enter(State::Draining);
     let finish = async {
         let leave = leave.unwrap_or_else(|| acceptors.leave_alone(config.server.graceful_wait));

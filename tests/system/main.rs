@@ -27,6 +27,7 @@ mod http;
 mod http_errors;
 mod limits;
 mod limits_by_phase;
+mod memory;
 mod metrics;
 mod privileges;
 mod processes;

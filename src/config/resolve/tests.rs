@@ -45,6 +45,16 @@ fn default_log() -> AccessLog {
 }
 
 #[test]
+fn workers_share_half_of_the_memory_by_default() {
+    let memory = in_force("{}").0.server.memory;
+    assert_eq!(memory.limit, Some((4 << 30) / 3));
+    assert_eq!(
+        (memory.check_interval.as_secs(), memory.min_age.as_secs()),
+        (10, 60)
+    );
+}
+
+#[test]
 fn empty_object_is_the_default() {
     let (config, lines) = in_force("{}");
     assert_eq!(lines, [""; 0]);
@@ -64,12 +74,6 @@ fn empty_object_is_the_default() {
     assert_eq!(
         (server.graceful_wait.as_secs(), server.drain_idle.as_secs()),
         (30, 5)
-    );
-    let memory = &server.memory;
-    assert_eq!(memory.limit, Some((4 << 30) / 3));
-    assert_eq!(
-        (memory.check_interval.as_secs(), memory.min_age.as_secs()),
-        (10, 60)
     );
     assert_eq!(server.access_logs, [default_log()]);
     assert_eq!((&server.static_dir, server.lru_cache), (&None, None));

@@ -134,6 +134,11 @@ impl Asked {
 mod tests {
     use super::*;
 
+    const RULES: Rules = Rules {
+        limit: 200,
+        min_age: Duration::from_secs(60),
+        idle: 50,
+    };
     const OLD: u64 = 100;
     const YOUNG: u64 = 59;
 
@@ -147,8 +152,9 @@ mod tests {
 
     #[test]
     fn a_worker_is_judged_by_what_is_left_after_giving_back() {
-        use Verdict::{Fine, LimitTooSmall, Purge, PurgedBack, Replace, StillOver, TooYoung};
-        // Limit 200, idle 50, minimum age 60 s.
+        use Verdict::{Fine, LimitTooSmall, Purge, PurgedBack, StillOver, TooYoung};
+        const LEAK: Verdict = Verdict::Replace(Growth::Leak);
+        const GAPS: Verdict = Verdict::Replace(Growth::Fragmentation);
         let cases = [
             ("within", 150, None, 0, OLD, Fine),
             ("at the limit", 200, None, 0, OLD, Fine),
@@ -157,56 +163,24 @@ mod tests {
             ("unused given back", 900, after(200, 20), 9, OLD, PurgedBack),
             ("a burst", 900, after(201, 180), 0, OLD, StillOver),
             ("a long burst", 900, after(201, 180), 1, OLD, StillOver),
-            (
-                "a leak",
-                900,
-                after(201, 180),
-                2,
-                OLD,
-                Replace(Growth::Leak),
-            ),
-            (
-                "half in use",
-                900,
-                after(400, 200),
-                2,
-                OLD,
-                Replace(Growth::Leak),
-            ),
-            (
-                "mostly gaps",
-                900,
-                after(400, 199),
-                2,
-                OLD,
-                Replace(Growth::Fragmentation),
-            ),
+            ("a leak", 900, after(201, 180), 2, OLD, LEAK),
+            ("half in use", 900, after(400, 200), 2, OLD, LEAK),
+            ("mostly gaps", 900, after(400, 199), 2, OLD, GAPS),
             ("young", 900, after(400, 390), 2, YOUNG, TooYoung),
             ("young, a burst", 900, after(400, 390), 0, YOUNG, StillOver),
-            (
-                "old enough",
-                900,
-                after(400, 390),
-                2,
-                60,
-                Replace(Growth::Leak),
-            ),
+            ("old enough", 900, after(400, 390), 2, 60, LEAK),
         ];
         for (case, before, after, over, age, expected) in cases {
-            let rules = Rules {
-                limit: 200,
-                min_age: Duration::from_secs(60),
-                idle: 50,
-            };
+            let age = Duration::from_secs(age);
             let look = Look {
                 before,
                 after,
                 over,
-                age: Duration::from_secs(age),
+                age,
                 asked: None,
             };
-            assert_eq!(judge(&rules, &look), expected, "{case}");
-            let too_small = Rules { idle: 201, ..rules };
+            assert_eq!(judge(&RULES, &look), expected, "{case}");
+            let too_small = Rules { idle: 201, ..RULES };
             let expected = match expected {
                 Fine => Fine,
                 _ => LimitTooSmall,
@@ -233,11 +207,6 @@ mod tests {
             (u32::MAX, 3599, false),
         ];
         for (times, since, asks) in cases {
-            let rules = Rules {
-                limit: 200,
-                min_age: Duration::ZERO,
-                idle: 50,
-            };
             let since = Duration::from_secs(since);
             let look = Look {
                 before: 300,
@@ -250,7 +219,7 @@ mod tests {
                 true => Verdict::Replace(Growth::Leak),
                 false => Verdict::Asked,
             };
-            assert_eq!(judge(&rules, &look), expected, "{times} × {since:?}");
+            assert_eq!(judge(&RULES, &look), expected, "{times} × {since:?}");
         }
     }
 }
