@@ -27,7 +27,7 @@ async def leak(crew, chosen):
     stage = Stage(
         crew,
         chosen,
-        Mix(close=40, keep=48, keep_pause=0.08, long_seconds=2.5, websocket_seconds=5.0),
+        Mix(close=40, keep=48, keep_pause=0.08, long_seconds=1.2, websocket_seconds=5.0),
         workers=LEAK_WORKERS,
         server=LEAK_RULES,
         environment={LEAK_VARIABLE: str(LEAK_BYTES)},

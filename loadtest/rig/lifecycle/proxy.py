@@ -61,6 +61,8 @@ class Proxy:
                 "workers": workers,
                 "accessLog": [{"target": str(self.log), "format": "json"}],
                 "maxSockets": 1000,
+                # Less than what the rig gives a process to end, also when a scenario was cut short.
+                "gracefulWait": 10,
                 **(server or {}),
             },
             "http": {"bind": ["127.0.0.1"], "port": self.port},

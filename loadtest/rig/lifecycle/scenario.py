@@ -98,8 +98,11 @@ class Stage:
         for name, value in tally.rows():
             report.row(name, value)
         report.row("access-log lines, SERVER spans", f"{lines.count}, {len(spans)}")
-        report.row("memory of the tree at most", f"{peak:.0f} MiB in {self.watch.max_processes} processes")
-        report.row("scrapes, counters that went back", f"{self.watch.scrapes}, {len(self.watch.problems)}")
+        if self.watch.tasks:
+            seen = f"{peak:.0f} MiB in {self.watch.max_processes} processes"
+            report.row("memory of the tree at most", seen)
+            seen = f"{self.watch.scrapes}, {len(self.watch.problems)}"
+            report.row("scrapes, counters that went back", seen)
         return samples, lines, spans
 
     async def new_workers(self, before, count, limit):
