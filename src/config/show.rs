@@ -62,6 +62,7 @@ fn server(server: &Server, example: &dyn Fn(&AccessLog) -> String) -> Json {
         "memoryMinAge": seconds(server.memory.min_age),
         "gracefulWait": seconds(server.graceful_wait),
         "drainIdle": seconds(server.drain_idle),
+        "coreDumps": server.core_dumps,
         "deadBackendTTL": seconds(server.dead_backend_ttl),
         "retryOnError": server.retry_on_error,
         "accessLog": show_log::logs(&server.access_logs, example),

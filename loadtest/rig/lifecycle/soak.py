@@ -184,7 +184,7 @@ class Soak:
 
 
 async def soak(crew, chosen):
-    """Ten million requests of every kind; resident memory is flat."""
+    """Requests of every kind, as many as of a day; resident memory is flat."""
     run = Soak(crew, chosen)
     run.fill()
     stage = run.stage
