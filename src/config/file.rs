@@ -77,6 +77,10 @@ pub(super) struct Server {
     pub(super) tunnel_timeout: Written<Seconds>,
     /// How long a final stop waits for what is in flight. Default 30.
     pub(super) graceful_wait: Written<Seconds>,
+    /// How long a worker that is replaced waits for what is in flight; 0 is no limit. Default 0.
+    pub(super) drain_wait: Written<Seconds>,
+    /// Silence of a worker after which it is killed and replaced; 0 is never. Default 10.
+    pub(super) heartbeat_timeout: Written<Seconds>,
     /// How long a draining worker keeps an idle connection for one more request. Default 5.
     pub(super) drain_idle: Written<Seconds>,
     /// How long a backend stays dead after a mark, in whole seconds. Default 30.

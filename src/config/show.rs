@@ -58,6 +58,8 @@ fn server(server: &Server, example: &dyn Fn(&AccessLog) -> String) -> Json {
         "idleBodyTimeout": limit(timeouts.idle_body),
         "tunnelTimeout": limit(timeouts.tunnel),
         "gracefulWait": seconds(server.graceful_wait),
+        "drainWait": limit(server.drain_wait),
+        "heartbeatTimeout": limit(server.heartbeat_timeout),
         "drainIdle": seconds(server.drain_idle),
         "deadBackendTTL": seconds(server.dead_backend_ttl),
         "retryOnError": server.retry_on_error,

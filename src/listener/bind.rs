@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{Listener, Listeners};
 
@@ -18,33 +19,104 @@ pub(crate) struct BindError {
     cause: io::Error,
 }
 
-/// Binds every address, once for each slot.
+/// Binds every address, once for each slot, and listens: what connects from here on waits for the
+/// workers.
 pub(crate) fn bind(addresses: &[SocketAddr], slots: usize) -> Result<Listeners, BindError> {
-    let mut listeners = Listeners {
-        slots: (0..slots).map(|_| Vec::new()).collect(),
-    };
-    for &address in addresses {
-        bind_for_all(address, &mut listeners).map_err(|cause| BindError { address, cause })?;
+    let listeners = rebind(&Listeners::default(), addresses, slots)?;
+    for listener in listeners.iter() {
+        let address = listener.address;
+        listener
+            .listen()
+            .map_err(|cause| BindError { address, cause })?;
     }
     Ok(listeners)
 }
 
-fn bind_for_all(mut address: SocketAddr, listeners: &mut Listeners) -> io::Result<()> {
-    if address.port() != 0 {
-        probe(address)?;
+/// The sockets of these addresses for so many slots, at least as many as there are: those that
+/// exist, and new ones for the rest. A new socket does not listen yet, so that nobody is led to it
+/// before somebody accepts there.
+pub(crate) fn rebind(
+    existing: &Listeners,
+    addresses: &[SocketAddr],
+    slots: usize,
+) -> Result<Listeners, BindError> {
+    let mut listeners = Listeners {
+        slots: vec![Vec::new(); slots.max(existing.slots())],
+    };
+    let mut spoken_for = Vec::new();
+    for &address in addresses {
+        let known = existing.of_slot(0).iter().position(|listener| {
+            let is_same = listener.asked == address || listener.address == address;
+            is_same && !spoken_for.contains(&listener.id)
+        });
+        spoken_for.extend(known.map(|place| existing.of_slot(0)[place].id));
+        bind_for_all(address, (existing, known), &mut listeners)
+            .map_err(|cause| BindError { address, cause })?;
     }
-    for slot in &mut listeners.slots {
+    Ok(listeners)
+}
+
+/// Adds the sockets of one address to every slot. `known` is its place among those that exist.
+fn bind_for_all(
+    asked: SocketAddr,
+    (existing, known): (&Listeners, Option<usize>),
+    listeners: &mut Listeners,
+) -> io::Result<()> {
+    let mut address = match known {
+        Some(place) => existing.of_slot(0)[place].address,
+        None if asked.port() == 0 || existing.overlaps(asked) => asked,
+        None => {
+            probe(asked)?;
+            asked
+        }
+    };
+    for (slot, sockets) in listeners.slots.iter_mut().enumerate() {
+        let kept = known.and_then(|place| existing.of_slot(slot).get(place));
+        let listener = match kept {
+            Some(kept) => Listener {
+                asked,
+                ..kept.clone()
+            },
+            None => Listener::bind(asked, address)?,
+        };
+        // Port 0: the first socket chooses, the rest follow it.
+        address = listener.address;
+        sockets.push(listener);
+    }
+    Ok(())
+}
+
+impl Listeners {
+    /// Whether a socket of ours has the same port, on another address of the family: on all of them,
+    /// or this one is. The kernel would call it in use.
+    fn overlaps(&self, address: SocketAddr) -> bool {
+        self.iter().any(|listener| {
+            listener.address.port() == address.port()
+                && listener.address.is_ipv4() == address.is_ipv4()
+        })
+    }
+}
+
+impl Listener {
+    fn bind(asked: SocketAddr, address: SocketAddr) -> io::Result<Self> {
         let socket = open(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
-        let socket = std::net::TcpListener::from(socket);
-        // Port 0: the first socket chooses, the rest follow it.
-        address.set_port(socket.local_addr()?.port());
-        slot.push(Listener { socket, address });
+        let id = socket.cookie()?;
+        let socket = TcpListener::from(socket);
+        Ok(Self {
+            id,
+            asked,
+            address: socket.local_addr()?,
+            socket: Rc::new(socket),
+        })
     }
-    Ok(())
+
+    /// Lets clients in; does nothing where they are.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        SockRef::from(&*self.socket).listen(BACKLOG)
+    }
 }
 
 /// Binds once without sharing: sockets that share a port would join those of a second proxy by the

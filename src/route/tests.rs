@@ -22,6 +22,8 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
                 tunnel: None,
             },
             graceful_wait: Duration::ZERO,
+            drain_wait: None,
+            heartbeat_timeout: None,
             drain_idle: Duration::ZERO,
             dead_backend_ttl: Duration::from_secs(30),
             retry_on_error: 0,

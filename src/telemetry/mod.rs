@@ -17,7 +17,7 @@ mod trace;
 mod writer;
 
 pub(crate) use access_log::{AccessLog, Process, example_line};
-pub(crate) use events::{Event, emit};
+pub(crate) use events::{Closing, DeathReport, Event, Figures, Lifecycle, emit};
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
 pub(crate) use stderr::init;
