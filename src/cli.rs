@@ -57,7 +57,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut findings = Findings::default();
     let origin = cli.origin(&mut findings);
-    let config = origin.as_ref().and_then(|origin| origin.read(&mut findings));
+    let config = origin
+        .as_ref()
+        .and_then(|origin| origin.read(&mut findings));
     if cli.strict {
         findings.be_strict();
     }

@@ -112,7 +112,10 @@ fn identity(text: &mut Text, facts: &Facts) {
     text.begin(&names::CONFIGURATION);
     text.sample(&[("hash", &facts.configuration)], 1);
     let configured = facts.board.configured().duration_since(UNIX_EPOCH);
-    text.single(&names::CONFIGURED, configured.unwrap_or_default().as_secs_f64());
+    text.single(
+        &names::CONFIGURED,
+        configured.unwrap_or_default().as_secs_f64(),
+    );
     text.single(&names::GENERATION, facts.board.generation());
     let uptime = SystemTime::now().duration_since(facts.board.started());
     text.single(&names::UPTIME, uptime.unwrap_or_default().as_secs_f64());

@@ -8,9 +8,7 @@ use tokio::task::yield_now;
 
 use super::process::{self, Process};
 use super::text::Text;
-use crate::scoreboard::{
-    Counter, Death, Gauge, Reload, Replacement, Scoreboard, Seat, State,
-};
+use crate::scoreboard::{Counter, Death, Gauge, Reload, Replacement, Scoreboard, Seat, State};
 use crate::telemetry::names;
 
 const STATES: [State; 3] = [State::Starting, State::Serving, State::Draining];
@@ -34,7 +32,9 @@ pub(super) async fn workers(text: &mut Text, board: Scoreboard, seats: &[(usize,
         let number = number.to_string();
         text.sample(&[(names::WORKER, &number)], seat.count(Counter::Exchanges));
     }
-    let alive = seats.iter().filter(|(_, seat)| seat.life().state != State::Gone);
+    let alive = seats
+        .iter()
+        .filter(|(_, seat)| seat.life().state != State::Gone);
     let alive: Vec<(String, Seat)> = alive
         .map(|(number, seat)| (number.to_string(), *seat))
         .collect();

@@ -274,10 +274,7 @@ impl fmt::Display for Malformed {
                 "a control message of version {version}, expected {VERSION}"
             ),
             Self::Kind(kind) => write!(f, "a control message of the unknown kind {kind}"),
-            Self::Reason(reason) => write!(
-                f,
-                "a control message with the unknown reason {reason}"
-            ),
+            Self::Reason(reason) => write!(f, "a control message with the unknown reason {reason}"),
             Self::Direction => f.write_str("a control message meant for the other side"),
             Self::NoDescriptor => f.write_str("a control message without its descriptor"),
         }

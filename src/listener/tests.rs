@@ -69,20 +69,35 @@ fn ids(listeners: &Listeners) -> Vec<Vec<u64>> {
 
 #[test]
 fn what_stays_is_the_same_socket_and_what_is_new_lets_nobody_in_before_it_is_served() {
-    let two: Vec<SocketAddr> = ["127.0.0.1:0", "[::1]:0"].map(|a| a.parse().unwrap()).into();
+    let two: Vec<SocketAddr> = ["127.0.0.1:0", "[::1]:0"]
+        .map(|a| a.parse().unwrap())
+        .into();
     let old = bind(&two, 2).unwrap();
     let chosen: Vec<_> = old.addresses().collect();
     // By the port that was asked for, by the one in force, in another order, with more slots.
     let next = rebind(&old, &[chosen[1], two[0], two[0]], 3).unwrap();
     for slot in 0..2 {
-        assert_eq!(ids(&next)[slot][..2], [ids(&old)[slot][1], ids(&old)[slot][0]]);
+        assert_eq!(
+            ids(&next)[slot][..2],
+            [ids(&old)[slot][1], ids(&old)[slot][0]]
+        );
     }
     assert_eq!(next.slots(), 3);
     let fresh: Vec<_> = next.addresses().collect();
     assert_eq!(fresh[..2], [chosen[1], chosen[0]]);
     assert!(fresh[2].port() != 0 && !chosen.contains(&fresh[2]));
-    assert_eq!(ids(&next.without(&old)), [vec![ids(&next)[0][2]], vec![ids(&next)[1][2]], ids(&next)[2].clone()]);
-    assert!(TcpStream::connect(fresh[2]).is_err(), "nobody accepts there");
+    assert_eq!(
+        ids(&next.without(&old)),
+        [
+            vec![ids(&next)[0][2]],
+            vec![ids(&next)[1][2]],
+            ids(&next)[2].clone()
+        ]
+    );
+    assert!(
+        TcpStream::connect(fresh[2]).is_err(),
+        "nobody accepts there"
+    );
     on_a_worker(async {
         let _queue = next.of_slot(0)[2].open_queue().unwrap();
         TcpStream::connect(fresh[2]).unwrap();

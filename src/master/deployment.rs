@@ -33,8 +33,7 @@ impl Deployment {
             .map_err(Unprepared::when("binding the listening sockets"))?;
         let admin = listener::bind(&config.admin.bind, 1)
             .map_err(Unprepared::when("binding the admin listener"))?;
-        let logs =
-            log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
+        let logs = log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
         Ok(Self {
             number: 1,
             config,
@@ -51,8 +50,7 @@ impl Deployment {
             .map_err(Unprepared::when("binding the listening sockets"))?;
         let admin = listener::rebind(&self.admin, &config.admin.bind, 1)
             .map_err(Unprepared::when("binding the admin listener"))?;
-        let logs =
-            log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
+        let logs = log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
         Ok(Self {
             number,
             config,

@@ -165,7 +165,10 @@ impl Master {
 /// on, and those workers see that and empty the queues.
 fn retire(sockets: &Listeners) {
     if let Err(error) = sockets.refuse_newcomers() {
-        problem("refusing new connections on sockets that are given up", &error);
+        problem(
+            "refusing new connections on sockets that are given up",
+            &error,
+        );
     }
 }
 

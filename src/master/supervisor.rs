@@ -11,6 +11,7 @@
 //! ```
 
 mod adoption;
+mod events;
 mod process;
 mod pulse;
 mod renewal;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::control::Why;
+pub(super) use events::{Action, Cause, Event, Failure, Terms, Verdict};
 use process::{Life, Process};
 use renewal::Renewal;
 use slot::Slot;
@@ -32,122 +34,6 @@ use turns::{Turn, Wish};
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// What workers get on top of a drain's limit, to flush their logs and to exit.
 const LEAVE_MARGIN: Duration = Duration::from_secs(10);
-
-/// Something that happened. Processes are named by their seats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    /// Everything is prepared.
-    Start,
-    /// A worker serves.
-    Ready(usize),
-    /// A worker asks for a successor.
-    WantsReplacement(usize, Why),
-    /// A draining worker has nothing left but tunnels.
-    OnlyTunnels(usize),
-    /// A worker has finished, and only flushes and exits.
-    Finished(usize),
-    /// A worker is dead and reaped, or could not be forked.
-    Died {
-        seat: usize,
-        /// How long it lived.
-        lived: Duration,
-        /// It said that it cannot serve as it was told to.
-        could_not_start: bool,
-    },
-    /// A worker's runtime last turned this long ago.
-    Pulse { seat: usize, age: Duration },
-    /// A new generation is prepared, to take the place of the one that serves.
-    Renew {
-        number: u64,
-        why: Why,
-        terms: Terms,
-    },
-    /// The operator wants the end.
-    Stop,
-    /// Time has passed.
-    Tick,
-}
-
-/// Something to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Fork a worker into a free seat.
-    Fork {
-        seat: usize,
-        slot: usize,
-        generation: u64,
-    },
-    /// Kill a worker, at once.
-    Kill { seat: usize, cause: Cause },
-    /// Tell a worker to leave, or one that leaves to hurry.
-    Drain {
-        seat: usize,
-        why: Why,
-        limit: Option<Duration>,
-    },
-    /// Let a worker accept for another slot.
-    Adopt { orphan: usize, by: usize },
-    /// Take that back.
-    Release { orphan: usize, by: usize },
-    /// Tell that a worker is silent, or that it is no more.
-    Suspect { seat: usize, is_silent: bool },
-    /// Tell that a worker is about to be replaced.
-    Replace { seat: usize, why: Why },
-    /// The new generation is in force.
-    Commit,
-    /// The new generation came to nothing.
-    Abandon(Failure),
-    /// Let no newcomer in and close the sockets.
-    Close,
-    /// End the master.
-    Exit(Verdict),
-}
-
-/// Why a worker is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// It did not serve in time.
-    NotServing,
-    /// Its runtime does not turn any more.
-    Hung,
-    /// It did not leave in time.
-    Overdue,
-    /// The end does not wait any longer.
-    Stop,
-}
-
-/// Why a new generation came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// A worker of it said that it cannot serve.
-    CouldNotStart,
-    /// Its workers did not all serve in time.
-    TooSlow,
-    /// The operator wants the end.
-    Stopped,
-}
-
-/// How the master ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Stopped as it was asked to.
-    Stopped,
-    /// Could not start, or was stopped the hard way.
-    Failed,
-}
-
-/// What a generation of workers is judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
-    /// Workers that are to serve, one a slot.
-    pub(super) workers: usize,
-    /// For the final stop.
-    pub(super) graceful_wait: Duration,
-    /// For a worker that is replaced; `None`: as long as it takes.
-    pub(super) drain_wait: Option<Duration>,
-    /// Silence after which a worker is killed.
-    pub(super) heartbeat_timeout: Option<Duration>,
-}
 
 /// The workers of one configuration.
 #[derive(Debug)]
@@ -288,10 +174,9 @@ impl Supervisor {
     }
 
     fn finished(&mut self, seat: usize, now: Instant) {
-        if let Some(process) = self.processes.get_mut(&seat) {
-            if process.life != Life::Killed {
-                process.life = Life::Leaving(now + LEAVE_MARGIN);
-            }
+        let process = self.processes.get_mut(&seat);
+        if let Some(process) = process.filter(|process| process.life != Life::Killed) {
+            process.life = Life::Leaving(now + LEAVE_MARGIN);
         }
     }
 

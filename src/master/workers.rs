@@ -117,7 +117,10 @@ impl Workers {
             return;
         };
         process.is_leaving |= matches!(message, ToWorker::Drain { .. });
-        let told = process.channel.as_mut().map(|channel| channel.tell(message));
+        let told = process
+            .channel
+            .as_mut()
+            .map(|channel| channel.tell(message));
         if let Some(Err(error)) = told {
             problem(seat, "telling worker", &error);
         }

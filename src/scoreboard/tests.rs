@@ -80,8 +80,12 @@ fn a_death_closes_the_books_and_is_counted_once() {
 fn who_takes_a_used_seat_counts_on_and_owes_no_line_of_those_before_it() {
     let seat = Seat::detached();
     // Logs of the worker, those that are written, lines written in each, lines lost in all.
-    let table: [(usize, &[u64], u64); 4] =
-        [(1, &[10], 0), (3, &[10, 4, 10], 6), (0, &[], 0), (2, &[7, 9], 4)];
+    let table: [(usize, &[u64], u64); 4] = [
+        (1, &[10], 0),
+        (3, &[10, 4, 10], 6),
+        (0, &[], 0),
+        (2, &[7, 9], 4),
+    ];
     for (round, (logs, written, lost)) in table.into_iter().enumerate() {
         seat.occupy(occupant(logs));
         seat.add(Counter::Exchanges, 10);

@@ -47,7 +47,12 @@ pub(super) async fn finish(
         () = desk.deadline.over() => level(desk.seat, Gauge::OpenConnections),
         never = tell_of_tunnels(drain, desk.channel) => match never {},
     };
-    emit(&Event::Drained(closing(why.as_str(), began, forced, desk.seat)));
+    emit(&Event::Drained(closing(
+        why.as_str(),
+        began,
+        forced,
+        desk.seat,
+    )));
     let forced = usize::try_from(forced).unwrap_or(usize::MAX);
     report(desk.channel, ToMaster::Drained { forced }).await;
     if forced == 0 {

@@ -163,7 +163,9 @@ async fn report(channel: &WorkerEnd, message: ToMaster) {
 }
 
 async fn beat(seat: Seat, limit: Option<Duration>) {
-    let pause = limit.map_or(HEARTBEAT, |limit| HEARTBEAT.min(limit / HEARTBEATS_IN_LIMIT));
+    let pause = limit.map_or(HEARTBEAT, |limit| {
+        HEARTBEAT.min(limit / HEARTBEATS_IN_LIMIT)
+    });
     let mut heartbeat = interval(pause.max(Duration::from_millis(1)));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

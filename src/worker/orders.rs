@@ -144,9 +144,17 @@ mod tests {
             };
             let both = async { tokio::join!(deadline.over(), tightening) };
             assert!(timeout(Duration::from_secs(5), both).await.is_ok());
-            assert!(timeout(soon, Deadline::after(Some(soon * 9)).over()).await.is_err());
+            assert!(
+                timeout(soon, Deadline::after(Some(soon * 9)).over())
+                    .await
+                    .is_err()
+            );
             Deadline::after(Some(Duration::ZERO)).over().await;
-            assert!(timeout(soon, Deadline::after(Some(Duration::MAX)).over()).await.is_err());
+            assert!(
+                timeout(soon, Deadline::after(Some(Duration::MAX)).over())
+                    .await
+                    .is_err()
+            );
         };
         tokio::runtime::Builder::new_current_thread()
             .enable_time()

@@ -10,8 +10,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 impl Supervisor {
     /// Takes in how long ago a worker's runtime turned.
     pub(super) fn feel(&mut self, seat: usize, age: Duration, now: Instant) {
-        if let (Some(process), Some(pulse)) =
-            (self.processes.get_mut(&seat), now.checked_sub(age))
+        if let (Some(process), Some(pulse)) = (self.processes.get_mut(&seat), now.checked_sub(age))
         {
             process.pulse = process.pulse.max(pulse);
         }

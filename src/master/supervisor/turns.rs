@@ -131,7 +131,11 @@ impl Supervisor {
         let (since, seat, process) = draining.swap_remove(0);
         process.life = Life::Draining {
             since,
-            until: process.deadline().into_iter().chain([now + LEAVE_MARGIN]).min(),
+            until: process
+                .deadline()
+                .into_iter()
+                .chain([now + LEAVE_MARGIN])
+                .min(),
             is_hurried: true,
         };
         self.actions.push(Action::Drain {

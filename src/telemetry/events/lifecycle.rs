@@ -118,7 +118,11 @@ pub(super) fn tell(event: &Lifecycle<'_>) {
             configuration,
         } => info!(generation, configuration, "reloaded"),
         Lifecycle::ReloadFailed { result, reason } => {
-            error!(result, reason = reason.to_string(), "reload failed, the old configuration stays");
+            error!(
+                result,
+                reason = reason.to_string(),
+                "reload failed, the old configuration stays"
+            );
         }
     }
 }
@@ -152,12 +156,28 @@ pub(super) fn tell_closing(closing: &Closing<'_>) {
     let (allocated, active, resident) = (figures.allocated, figures.active, figures.resident);
     if forced == 0 {
         info!(
-            why, ?took, forced, ?uptime, requests, connections, allocated, active, resident,
+            why,
+            ?took,
+            forced,
+            ?uptime,
+            requests,
+            connections,
+            allocated,
+            active,
+            resident,
             "drained"
         );
     } else {
         warn!(
-            why, ?took, forced, ?uptime, requests, connections, allocated, active, resident,
+            why,
+            ?took,
+            forced,
+            ?uptime,
+            requests,
+            connections,
+            allocated,
+            active,
+            resident,
             "drained, not everything was finished"
         );
     }

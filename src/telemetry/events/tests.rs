@@ -208,7 +208,10 @@ fn of_surroundings() -> [(Event<'static>, &'static str); 7] {
 #[test]
 fn each_event_has_its_level_text_and_fields_on_one_line() {
     let of_workers = of_workers().map(|(event, line)| (Event::Lifecycle(event), line));
-    let all = of_processes().into_iter().chain(of_workers).chain(of_ends());
+    let all = of_processes()
+        .into_iter()
+        .chain(of_workers)
+        .chain(of_ends());
     for (event, expected) in all.chain(of_surroundings()) {
         assert_eq!(told(&event), [expected]);
     }

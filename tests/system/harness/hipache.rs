@@ -63,6 +63,7 @@ pub(crate) struct Starter {
     arguments: Option<Vec<String>>,
     env: Vec<(String, String)>,
     descriptors: Option<u32>,
+    keeps_user: bool,
     etc: Option<PrivateEtc>,
 }
 
@@ -72,6 +73,11 @@ impl Starter {
         if let Some(limit) = self.descriptors {
             let mut limited = Command::new("prlimit");
             limited.args([&format!("--nofile={limit}:{limit}"), binary()]);
+            return limited;
+        }
+        if self.keeps_user {
+            let mut limited = Command::new("setpriv");
+            limited.args(["--bounding-set=-setuid,-setgid", binary()]);
             return limited;
         }
         let with_etc = self.etc.as_ref().map(PrivateEtc::command);
@@ -99,6 +105,12 @@ impl Starter {
     /// Limits the descriptors of each of its processes.
     pub(crate) fn descriptors(mut self, limit: u32) -> Self {
         self.descriptors = Some(limit);
+        self
+    }
+
+    /// Lets none of its processes become another user, not even root's.
+    pub(crate) fn keep_user(mut self) -> Self {
+        self.keeps_user = true;
         self
     }
 
@@ -171,6 +183,7 @@ impl Starter {
         let addresses = Vec::new();
         Hipache {
             directory: self.directory,
+            config: self.config,
             _etc: self.etc,
             child,
             ended: None,
@@ -184,6 +197,7 @@ impl Starter {
 /// A running proxy, ended on drop.
 pub(crate) struct Hipache {
     directory: Directory,
+    config: Value,
     _etc: Option<PrivateEtc>,
     child: Child,
     ended: Option<ExitStatus>,
@@ -203,6 +217,7 @@ impl Hipache {
             arguments: None,
             env: Vec::new(),
             descriptors: None,
+            keeps_user: false,
             etc: None,
         }
     }
@@ -297,6 +312,21 @@ impl Hipache {
             "{line:?}"
         );
         line
+    }
+
+    /// Puts these keys over its configuration file; `null` removes one.
+    pub(crate) fn configure(&mut self, keys: &Value) {
+        merge(&mut self.config, keys);
+        self.directory.write("config.json", self.config.to_string());
+    }
+
+    /// Reloads, with these keys over its configuration, and waits until that is in force.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, keys: &Value) {
+        let before = self.count_stderr("reloaded");
+        self.configure(keys);
+        self.signal(Signal::SIGHUP);
+        self.wait_for_stderr("reloaded", before + 1);
     }
 
     /// Sends a signal to the master.

@@ -39,10 +39,10 @@ fn the_old_ones_leave_when_all_new_ones_serve() {
     );
     assert_eq!(desk.at(3, died(0, 3)), []);
     assert_eq!(desk.at(4, died(1, 4)), []);
-    assert_eq!(desk.at(5, died(2, 5)), [
-        forked(0, 0, 2),
-        Adopt { orphan: 0, by: 3 }
-    ]);
+    assert_eq!(
+        desk.at(5, died(2, 5)),
+        [forked(0, 0, 2), Adopt { orphan: 0, by: 3 }]
+    );
 }
 
 #[test]
@@ -81,10 +81,7 @@ fn more_workers_have_new_slots_and_fewer_leave_theirs_to_the_others() {
     desk.at(6, Event::Ready(4));
     let actions = desk.at(6, Event::Ready(5));
     assert_eq!(actions[..2], [Commit, leaves(0)]);
-    let shared = [
-        Release { orphan: 1, by: 4 },
-        Adopt { orphan: 2, by: 5 },
-    ];
+    let shared = [Release { orphan: 1, by: 4 }, Adopt { orphan: 2, by: 5 }];
     assert_eq!(actions[2..], shared);
 }
 
@@ -94,11 +91,7 @@ fn what_cannot_start_is_given_up_and_the_old_ones_go_on() {
     desk.at(0, renew(3));
     desk.at(1, Event::Ready(2));
     let actions = desk.at(2, could_not_start(3));
-    let expected = [
-        Abandon(Failure::CouldNotStart),
-        gives_up(2),
-        gives_up(4),
-    ];
+    let expected = [Abandon(Failure::CouldNotStart), gives_up(2), gives_up(4)];
     assert_eq!(actions, expected);
     assert_eq!(desk.at(3, Event::Ready(4)), [], "too late");
     assert_eq!(desk.at(4, died(2, 4)), []);

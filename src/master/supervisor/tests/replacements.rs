@@ -25,10 +25,10 @@ fn the_successor_serves_before_the_old_one_drains() {
     assert_eq!(desk.at(9, Event::Finished(0)), []);
     assert_eq!(desk.due(), Some(10_009), "but not to exit");
     assert_eq!(desk.at(10, died(0, 10)), [], "its slot has its successor");
-    assert_eq!(desk.at(11, died(2, 10)), [
-        fork(0, 0),
-        Adopt { orphan: 0, by: 1 }
-    ]);
+    assert_eq!(
+        desk.at(11, died(2, 10)),
+        [fork(0, 0), Adopt { orphan: 0, by: 1 }]
+    );
 }
 
 #[test]
@@ -80,10 +80,7 @@ fn an_old_one_that_dies_first_leaves_its_slot_to_the_successor() {
     assert_eq!(desk.at(1, died(0, 1)), [Adopt { orphan: 0, by: 1 }]);
     let actions = desk.at(2, MEMORY(1));
     assert_eq!(actions, [fork(0, 1), replaced(1)], "the turn is free");
-    assert_eq!(
-        desk.at(3, Event::Ready(2)),
-        [Release { orphan: 0, by: 1 }]
-    );
+    assert_eq!(desk.at(3, Event::Ready(2)), [Release { orphan: 0, by: 1 }]);
 }
 
 #[test]
@@ -118,10 +115,7 @@ fn a_limit_is_kept_with_a_margin_and_a_stop_reaches_those_that_drain_already() {
     let mut desk = Desk::serving(limited);
     desk.at(0, MEMORY(0));
     let limit = Some(Duration::from_secs(60));
-    assert_eq!(
-        desk.at(0, Event::Ready(1)),
-        [drain(0, Why::Memory, limit)]
-    );
+    assert_eq!(desk.at(0, Event::Ready(1)), [drain(0, Why::Memory, limit)]);
     assert_eq!(desk.due(), Some(70_000));
     assert_eq!(desk.at(1, Event::Stop), [Close, stop(0), stop(1)]);
     assert_eq!(desk.due(), Some(40_001));
