@@ -6,6 +6,7 @@
 //! sockets of addresses that stay: two sets share them then.
 
 mod accept;
+mod activation;
 mod bind;
 mod quiesce;
 
@@ -14,6 +15,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
 pub(crate) use accept::{Downstream, Queue, Shortage};
+pub(crate) use activation::Activated;
 pub(crate) use bind::{bind, rebind};
 
 /// The listening sockets of all slots.
@@ -32,6 +34,8 @@ pub(crate) struct Listener {
     asked: SocketAddr,
     /// Address with the port in force.
     address: SocketAddr,
+    /// It is the service manager's, who goes on with it after us.
+    is_lent: bool,
 }
 
 impl Listeners {
@@ -71,9 +75,11 @@ impl Listeners {
     }
 
     /// Begins no further handshake on any socket, in no process; those in progress complete.
-    /// To be called before the last descriptor is closed: see `quiesce`.
+    /// To be called before the last descriptor is closed: see `quiesce`. A socket that was lent goes
+    /// on: its newcomers wait for the next start.
     pub(crate) fn refuse_newcomers(&self) -> io::Result<()> {
         self.iter()
+            .filter(|listener| !listener.is_lent)
             .try_for_each(|listener| quiesce::refuse_newcomers(&listener.socket))
     }
 }

@@ -1,4 +1,6 @@
 //! Binding every address, or saying which one cannot be had and why.
+//!
+//! An address whose socket the service manager lends us is not bound again: see `activation`.
 
 use std::fmt;
 use std::io;
@@ -6,8 +8,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tracing::debug;
 
-use super::{Listener, Listeners};
+use super::{Activated, Listener, Listeners};
 
 /// Connections that may wait in each queue; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -20,9 +23,13 @@ pub(crate) struct BindError {
 }
 
 /// Binds every address, once for each slot, and listens: what connects from here on waits for the
-/// workers.
-pub(crate) fn bind(addresses: &[SocketAddr], slots: usize) -> Result<Listeners, BindError> {
-    let listeners = rebind(&Listeners::default(), addresses, slots)?;
+/// workers. Takes the sockets that the service manager has bound already.
+pub(crate) fn bind(
+    addresses: &[SocketAddr],
+    slots: usize,
+    activated: &mut Activated,
+) -> Result<Listeners, BindError> {
+    let listeners = rebind(&Listeners::default(), addresses, slots, activated)?;
     for listener in listeners.iter() {
         let address = listener.address;
         listener
@@ -39,45 +46,46 @@ pub(crate) fn rebind(
     existing: &Listeners,
     addresses: &[SocketAddr],
     slots: usize,
+    activated: &mut Activated,
 ) -> Result<Listeners, BindError> {
+    let slots = slots.max(existing.slots());
     let mut listeners = Listeners {
-        slots: vec![Vec::new(); slots.max(existing.slots())],
+        slots: vec![Vec::new(); slots],
     };
     let mut spoken_for = Vec::new();
-    for &address in addresses {
-        let known = existing.of_slot(0).iter().position(|listener| {
-            let is_same = listener.asked == address || listener.address == address;
-            is_same && !spoken_for.contains(&listener.id)
-        });
-        spoken_for.extend(known.map(|place| existing.of_slot(0)[place].id));
-        bind_for_all(address, (existing, known), &mut listeners)
-            .map_err(|cause| BindError { address, cause })?;
+    for &asked in addresses {
+        let held = match existing.at(asked, &spoken_for) {
+            held if held.is_empty() => activated.claim(asked, slots),
+            held => held,
+        };
+        spoken_for.extend(held.first().map(Listener::id));
+        let is_ours = !held.is_empty() || existing.overlaps(asked);
+        if asked.port() != 0 && !is_ours {
+            probe(asked).map_err(|cause| BindError {
+                address: asked,
+                cause,
+            })?;
+        }
+        let bound = bind_for_all(asked, &held, &mut listeners);
+        bound.map_err(|cause| BindError {
+            address: asked,
+            cause,
+        })?;
     }
     Ok(listeners)
 }
 
-/// Adds the sockets of one address to every slot. `known` is its place among those that exist.
-fn bind_for_all(
-    asked: SocketAddr,
-    (existing, known): (&Listeners, Option<usize>),
-    listeners: &mut Listeners,
-) -> io::Result<()> {
-    let mut address = match known {
-        Some(place) => existing.of_slot(0)[place].address,
-        None if asked.port() == 0 || existing.overlaps(asked) => asked,
-        None => {
-            probe(asked)?;
-            asked
-        }
-    };
+/// Adds the sockets of one address to every slot: first those that there are.
+fn bind_for_all(asked: SocketAddr, held: &[Listener], listeners: &mut Listeners) -> io::Result<()> {
+    let mut address = held.first().map_or(asked, |first| first.address);
     for (slot, sockets) in listeners.slots.iter_mut().enumerate() {
-        let kept = known.and_then(|place| existing.of_slot(slot).get(place));
-        let listener = match kept {
-            Some(kept) => Listener {
+        let listener = match (held.get(slot), held.first()) {
+            (Some(held), _) => Listener {
                 asked,
-                ..kept.clone()
+                ..held.clone()
             },
-            None => Listener::bind(asked, address)?,
+            (None, Some(first)) if first.is_lent => first.join(asked),
+            (None, _) => Listener::bind(asked, address, true)?,
         };
         // Port 0: the first socket chooses, the rest follow it.
         address = listener.address;
@@ -87,6 +95,20 @@ fn bind_for_all(
 }
 
 impl Listeners {
+    /// The sockets of an address by slot, unless they are spoken for: one port 0 is not another.
+    fn at(&self, asked: SocketAddr, spoken_for: &[u64]) -> Vec<Listener> {
+        let place = self.of_slot(0).iter().position(|listener| {
+            let is_same = listener.asked == asked || listener.address == asked;
+            is_same && !spoken_for.contains(&listener.id)
+        });
+        let of_slots = self.slots.iter();
+        place.map_or_else(Vec::new, |place| {
+            of_slots
+                .filter_map(|slot| slot.get(place).cloned())
+                .collect()
+        })
+    }
+
     /// Whether a socket of ours has the same port, on another address of the family: on all of them,
     /// or this one is. The kernel would call it in use.
     fn overlaps(&self, address: SocketAddr) -> bool {
@@ -98,8 +120,23 @@ impl Listeners {
 }
 
 impl Listener {
-    fn bind(asked: SocketAddr, address: SocketAddr) -> io::Result<Self> {
+    /// One that the service manager opened.
+    pub(super) fn lent(socket: TcpListener, address: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            id: SockRef::from(&socket).cookie()?,
+            socket: Rc::new(socket),
+            asked: address,
+            address,
+            is_lent: true,
+        })
+    }
+
+    fn bind(asked: SocketAddr, address: SocketAddr, only_v6: bool) -> io::Result<Self> {
         let socket = open(address)?;
+        if address.is_ipv6() {
+            // [::] and 0.0.0.0 are bound separately, whatever net.ipv6.bindv6only says.
+            socket.set_only_v6(only_v6)?;
+        }
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
         socket.set_nonblocking(true)?;
@@ -110,6 +147,18 @@ impl Listener {
             asked,
             address: socket.local_addr()?,
             socket: Rc::new(socket),
+            is_lent: false,
+        })
+    }
+
+    /// One more beside one that was lent, if the kernel lets it (`ReusePort=yes`, and a manager that
+    /// runs as the same user); else it is shared.
+    fn join(&self, asked: SocketAddr) -> Self {
+        // As the manager was told by BindIPv6Only=.
+        let only_v6 = SockRef::from(&*self.socket).only_v6().unwrap_or(true);
+        Self::bind(asked, self.address, only_v6).unwrap_or_else(|error| {
+            debug!(address = %self.address, %error, "shares the socket that was lent");
+            self.clone()
         })
     }
 
@@ -123,6 +172,9 @@ impl Listener {
 /// same user without an error, and each would get some of the other's connections.
 fn probe(address: SocketAddr) -> io::Result<()> {
     let socket = open(address)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(1)
 }
@@ -136,10 +188,6 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     )?;
     // Connections of a former process that are still closing do not hold the port.
     socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // [::] and 0.0.0.0 are bound separately, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(true)?;
-    }
     Ok(socket)
 }
 

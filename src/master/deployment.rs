@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::log;
 use super::supervisor::Terms;
 use crate::config::Config;
-use crate::listener::{self, Listeners};
+use crate::listener::{self, Activated, Listeners};
 
 /// What one generation of workers is forked with.
 #[derive(Debug)]
@@ -29,10 +29,16 @@ pub(super) struct Unprepared {
 impl Deployment {
     /// The first: binds and lets clients in, who wait for the workers.
     pub(super) fn first(config: Config) -> Result<Self, Unprepared> {
-        let listeners = listener::bind(&config.http.bind, config.server.workers)
+        let taking_over = "taking over the service manager's sockets";
+        let mut activated = Activated::take().map_err(Unprepared::when(taking_over))?;
+        let workers = config.server.workers;
+        let listeners = listener::bind(&config.http.bind, workers, &mut activated)
             .map_err(Unprepared::when("binding the listening sockets"))?;
-        let admin = listener::bind(&config.admin.bind, 1)
+        let admin = listener::bind(&config.admin.bind, 1, &mut activated)
             .map_err(Unprepared::when("binding the admin listener"))?;
+        activated
+            .expect_none_left()
+            .map_err(Unprepared::when(taking_over))?;
         let logs = log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
         Ok(Self {
             number: 1,
@@ -46,9 +52,10 @@ impl Deployment {
     /// The next, with the sockets of the addresses that stay.
     pub(super) fn next(&self, number: u64, config: Config) -> Result<Self, Unprepared> {
         let workers = config.server.workers;
-        let listeners = listener::rebind(&self.listeners, &config.http.bind, workers)
+        let mut none = Activated::default();
+        let listeners = listener::rebind(&self.listeners, &config.http.bind, workers, &mut none)
             .map_err(Unprepared::when("binding the listening sockets"))?;
-        let admin = listener::rebind(&self.admin, &config.admin.bind, 1)
+        let admin = listener::rebind(&self.admin, &config.admin.bind, 1, &mut none)
             .map_err(Unprepared::when("binding the admin listener"))?;
         let logs = log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
         Ok(Self {

@@ -10,6 +10,7 @@ mod deployment;
 mod log;
 mod reload;
 mod reopen;
+mod service;
 mod signals;
 mod start;
 mod supervisor;
@@ -30,6 +31,7 @@ use crate::scoreboard::Scoreboard;
 use crate::telemetry::{self, emit};
 use crate::worker::{self, Inheritance};
 use deployment::Deployment;
+use service::Service;
 use signals::{Order, Signals};
 use supervisor::{Event, Supervisor, Verdict};
 use workers::Workers;
@@ -65,6 +67,7 @@ struct Master {
     past: Vec<(u64, Config)>,
     scoreboard: Scoreboard,
     signals: Signals,
+    service: Service,
     workers: Workers,
     supervisor: Supervisor,
     started: Instant,
@@ -86,6 +89,7 @@ impl Master {
                     return self.leave(exodus);
                 }
             }
+            self.service.tick(&self.scoreboard);
             self.sleep();
             self.hear_signals(&mut events);
             self.hear_workers(&mut events);
@@ -135,7 +139,8 @@ impl Master {
             };
             PollFd::new(channel, PollFlags::POLLIN | room)
         }));
-        match poll(&mut polled, timeout(self.supervisor.deadline())) {
+        let deadlines = [self.supervisor.deadline(), self.service.deadline()];
+        match poll(&mut polled, timeout(deadlines)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
                 problem("waiting for signals and workers", &error);
@@ -160,6 +165,8 @@ impl Master {
             Order::Stop => {
                 self.is_stopping = true;
                 emit(&telemetry::Event::Stopping { signal });
+                let limit = self.current.config.server.graceful_wait;
+                self.service.stopping(limit);
                 events.push_back(Event::Stop);
             }
             Order::Reopen => self.reopen(),
@@ -218,9 +225,10 @@ struct Newborn {
     channel: OwnedFd,
 }
 
-/// How long to poll, rounded up: waking before the deadline would only mean to sleep again.
-fn timeout(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else {
+/// How long to poll until the first deadline, rounded up: waking before it would only mean to sleep
+/// again.
+fn timeout(deadlines: [Option<Instant>; 2]) -> PollTimeout {
+    let Some(deadline) = deadlines.into_iter().flatten().min() else {
         return PollTimeout::NONE;
     };
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);

@@ -26,6 +26,7 @@ impl Master {
             tracing::debug!("a reload is under way; the next one follows it");
             return;
         }
+        self.service.reloading();
         match self.prepare() {
             Ok(next) => {
                 self.generations = next.number;
@@ -41,6 +42,7 @@ impl Master {
                 self.next = Some(next);
             }
             Err(reason) => {
+                self.service.reloaded();
                 self.scoreboard.count_reload(Reload::Refused);
                 tell(&Lifecycle::ReloadFailed {
                     result: Reload::Refused.as_str(),
@@ -118,6 +120,7 @@ impl Master {
             emit(&telemetry::Event::AdminListening { address });
         }
         self.past.push((old.number, old.config));
+        self.service.reloaded();
         self.scoreboard.begin_generation(new.number);
         self.scoreboard.count_reload(Reload::Done);
         tell(&Lifecycle::Reloaded {
@@ -134,6 +137,7 @@ impl Master {
         };
         retire(&next.listeners.without(&self.current.listeners));
         self.past.push((next.number, next.config));
+        self.service.reloaded();
         self.scoreboard.count_reload(Reload::Abandoned);
         let reason = match failure {
             Failure::CouldNotStart => "a worker could not start with it",

@@ -6,6 +6,7 @@ use std::time::Instant;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::deployment::{Deployment, Unprepared};
+use super::service::Service;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
 use super::workers::Workers;
@@ -45,6 +46,7 @@ impl Master {
             past: Vec::new(),
             scoreboard,
             signals,
+            service: Service::of_environment(),
             started: Instant::now(),
             is_stopping: false,
         })

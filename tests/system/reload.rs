@@ -258,7 +258,9 @@ fn new_workers_that_cannot_start_leave_the_old_ones_in_place() {
         return;
     }
     let two = json!({ "server": { "workers": 2 } });
-    let (_redis, _backend, mut hipache) = scene_from(Hipache::builder().set(&two).keep_user());
+    let keeping = ["setpriv", "--bounding-set=-setuid,-setgid"];
+    let (_redis, _backend, mut hipache) =
+        scene_from(Hipache::builder().set(&two).through(&keeping));
     let workers = hipache.workers();
     let load = Load::connecting(hipache.address(), "a.test", 2);
     let (user, address) = (crate::harness::current_user(), hipache.address());

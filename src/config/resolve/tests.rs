@@ -64,10 +64,9 @@ fn empty_object_is_the_default() {
         (server.graceful_wait.as_secs(), server.drain_idle.as_secs()),
         (30, 5)
     );
-    assert_eq!(
-        (server.drain_wait, server.heartbeat_timeout),
-        (None, Some(Duration::from_secs(10)))
-    );
+    assert_eq!(server.drain_wait, None);
+    assert_eq!(server.heartbeat_timeout, Some(Duration::from_secs(10)));
+    assert!(!server.core_dumps);
     assert_eq!(server.access_logs, [default_log()]);
     assert_eq!((&server.static_dir, server.lru_cache), (&None, None));
     assert_eq!(
@@ -152,7 +151,7 @@ fn tcp_timeout_is_the_default_of_the_others() {
 
 #[test]
 fn server_settings_are_taken() {
-    let text = r#"{"server": {"debug": true, "workers": 7.0, "maxSockets": 9, "gracefulWait": 1.5, "drainIdle": 0,
+    let text = r#"{"server": {"debug": true, "workers": 7.0, "maxSockets": 9, "gracefulWait": 1.5, "drainIdle": 0, "coreDumps": true,
         "drainWait": 60, "heartbeatTimeout": 0,
         "deadBackendTTL": 8, "retryOnError": 0, "httpKeepAlive": false, "deadBackendOn500": false,
         "staticDir": "pages", "lruCache": {"size": 12}}}"#;
@@ -161,6 +160,7 @@ fn server_settings_are_taken() {
         (server.debug, server.workers, server.max_sockets),
         (true, 7, 9)
     );
+    assert!(server.core_dumps);
     assert_eq!(
         (
             server.graceful_wait.as_millis(),
