@@ -28,6 +28,8 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
                 min_age: Duration::ZERO,
             },
             graceful_wait: Duration::ZERO,
+            drain_wait: None,
+            heartbeat_timeout: None,
             drain_idle: Duration::ZERO,
             core_dumps: false,
             dead_backend_ttl: Duration::from_secs(30),

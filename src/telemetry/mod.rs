@@ -19,7 +19,9 @@ mod trace;
 mod writer;
 
 pub(crate) use access_log::{AccessLog, Process, example_line};
-pub(crate) use events::{Event, MemoryEvent, MemoryFigures, emit};
+pub(crate) use events::{
+    Closing, DeathReport, Event, Figures, Lifecycle, MemoryEvent, MemoryFigures, emit,
+};
 pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
