@@ -157,7 +157,7 @@ impl Listener {
         // As the manager was told by BindIPv6Only=.
         let only_v6 = SockRef::from(&*self.socket).only_v6().unwrap_or(true);
         Self::bind(asked, self.address, only_v6).unwrap_or_else(|error| {
-            debug!(address = %self.address, %error, "shares the socket that was lent");
+            debug!(address = %self.address, %error, "shares the socket of slot 0");
             self.clone()
         })
     }
