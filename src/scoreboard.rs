@@ -43,7 +43,7 @@ pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit};
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
 const HEADER: usize = 2 * LINE;
@@ -120,6 +120,17 @@ impl Scoreboard {
         let slots = usize::try_from(slots).unwrap_or(0);
         let numbered = (0..slots).map(move |index| (index, self.slot(index)));
         numbered.filter(|(_, slot)| slot.read(Field::State) != 0)
+    }
+
+    /// The worker that does what only one of them may do: the first that serves, or else the first
+    /// that drains.
+    pub(crate) fn elected(self) -> Option<usize> {
+        let first = |state| {
+            let mut used = self.used();
+            used.find(|(_, slot)| slot.life().state == state)
+        };
+        let elected = first(State::Serving).or_else(|| first(State::Draining));
+        elected.map(|(number, _)| number)
     }
 
     /// The master's process id.
@@ -210,20 +221,22 @@ impl Slot {
         for gauge in &self.cells[FIRST_GAUGE..FIRST_LOG] {
             gauge.store(0, Ordering::Relaxed);
         }
-        self.settle_spans();
+        self.settle(
+            [Counter::SpansQueued, Counter::SpansFailed],
+            [Counter::SpansExported, Counter::SpansDropped],
+        );
+        self.settle(
+            [Counter::RecordsQueued, Counter::RecordsFailed],
+            [Counter::RecordsExported, Counter::RecordsDropped],
+        );
         self.bury_lines(logs)
     }
 
-    /// Counts the spans that died with the worker as failed.
-    fn settle_spans(&self) {
-        let ends = [
-            Counter::SpansExported,
-            Counter::SpansDropped,
-            Counter::SpansFailed,
-        ];
+    /// Counts what was queued and died with the worker as failed.
+    fn settle(&self, [queued, failed]: [Counter; 2], ends: [Counter; 2]) {
         let settled: u64 = ends.into_iter().map(|counter| self.count(counter)).sum();
-        let lost = self.count(Counter::SpansQueued).saturating_sub(settled);
-        self.add(Counter::SpansFailed, lost);
+        let settled = settled + self.count(failed);
+        self.add(failed, self.count(queued).saturating_sub(settled));
     }
 
     /// A slot of its own, for tests: nothing shared.

@@ -41,6 +41,8 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "linesLostAtDeath": snapshot.count(Counter::LinesLostAtDeath),
             "spansDropped": snapshot.count(Counter::SpansDropped),
             "spansFailed": snapshot.count(Counter::SpansFailed),
+            "recordsDropped": snapshot.count(Counter::RecordsDropped),
+            "recordsFailed": snapshot.count(Counter::RecordsFailed),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
     })

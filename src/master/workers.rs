@@ -129,6 +129,7 @@ impl Workers {
                     emit(&Event::WorkerReady {
                         slot,
                         pid: process.pid.as_raw(),
+                        took: process.born.elapsed(),
                     });
                 }
                 Ok(Heard::Message(report)) => tracing::debug!(slot, ?report, "worker reports"),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::{Instrument, info_span};
 
 use crate::admin::{self, Facts};
 use crate::config::{self, Config};
@@ -27,7 +28,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
-use crate::telemetry::{AccessLog, Event, Process, Tracer, emit};
+use crate::telemetry::{AccessLog, Event, Process, Story, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use orders::Leave;
@@ -47,6 +48,8 @@ const REPORT_LIMIT: Duration = Duration::from_secs(1);
 const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
 /// How long the last spans may take to be sent at the end.
 const EXPORT_LIMIT: Duration = Duration::from_secs(3);
+/// How long the last words of the process's own story may take to be sent.
+const STORY_LIMIT: Duration = Duration::from_millis(1500);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -90,6 +93,8 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
         Process::here(inheritance.slot),
     ));
     let tracer = Rc::new(Tracer::start(&inheritance.config, slot)?);
+    let place = (inheritance.scoreboard, inheritance.slot);
+    let story = Story::start(&inheritance.config, place, &tracer.instance())?;
     purge_memory_in_the_background();
     let runtime = build_runtime()?;
     let sinks = (Rc::clone(&log), Rc::clone(&tracer));
@@ -97,6 +102,7 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     flush(log, tracer);
+    story.shutdown(STORY_LIMIT);
     exit
 }
 
@@ -143,6 +149,8 @@ async fn serve(
         )
         .await
     };
+    // What is told meanwhile belongs to it.
+    let finish = finish.instrument(info_span!("worker drain", hipache.slot = inheritance.slot));
     // A drain may take long: the log is still reopened meanwhile.
     tokio::select! {
         exit = finish => {

@@ -35,6 +35,7 @@ mod retry;
 mod routing;
 mod shutdown;
 mod stores;
+mod story;
 mod surroundings;
 mod traces;
 mod traces_export;
