@@ -5,6 +5,7 @@
 //! accepts from it next. Every worker inherits all of them, and accepts from those it is told.
 
 mod accept;
+mod activation;
 mod bind;
 mod quiesce;
 
@@ -12,6 +13,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 pub(crate) use accept::{Downstream, Queue, Shortage};
+pub(crate) use activation::Activated;
 pub(crate) use bind::bind;
 
 /// The listening sockets of all slots.
@@ -26,6 +28,8 @@ pub(crate) struct Listener {
     socket: TcpListener,
     /// Address with the port in force.
     address: SocketAddr,
+    /// It is the service manager's, who goes on with it after us.
+    is_lent: bool,
 }
 
 impl Listeners {
@@ -49,11 +53,13 @@ impl Listeners {
     }
 
     /// Begins no further handshake on any socket, in no process; those in progress complete.
-    /// To be called before the last descriptor is closed: see `quiesce`.
+    /// To be called before the last descriptor is closed: see `quiesce`. A socket that was lent goes
+    /// on: its newcomers wait for the next start.
     pub(crate) fn refuse_newcomers(&self) -> io::Result<()> {
         self.slots
             .iter()
             .flatten()
+            .filter(|listener| !listener.is_lent)
             .try_for_each(|listener| quiesce::refuse_newcomers(&listener.socket))
     }
 }

@@ -79,6 +79,8 @@ pub(super) struct Server {
     pub(super) graceful_wait: Written<Seconds>,
     /// How long a draining worker keeps an idle connection for one more request. Default 5.
     pub(super) drain_idle: Written<Seconds>,
+    /// Let a worker that crashes leave a core, which holds what clients sent. Default false.
+    pub(super) core_dumps: Written<bool>,
     /// How long a backend stays dead after a mark, in whole seconds. Default 30.
     #[serde(rename = "deadBackendTTL")]
     pub(super) dead_backend_ttl: Written<WholeSeconds>,

@@ -87,6 +87,8 @@ pub struct Server {
     pub graceful_wait: Duration,
     /// How long a draining worker keeps an idle connection for one more request. Default 5 s.
     pub drain_idle: Duration,
+    /// Let a worker that crashes leave a core, which holds what clients sent. Default false.
+    pub core_dumps: bool,
     /// How long a backend stays dead after a mark. Default 30 s.
     pub dead_backend_ttl: Duration,
     /// Attempts after the first. Default 3.

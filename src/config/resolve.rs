@@ -85,6 +85,7 @@ fn server(written: WrittenServer, around: Surroundings, findings: &mut Findings)
             .drain_idle
             .right()
             .map_or(Duration::from_secs(5), |s| s.0),
+        core_dumps: written.core_dumps.right().unwrap_or(false),
         dead_backend_ttl: written
             .dead_backend_ttl
             .right()

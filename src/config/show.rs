@@ -59,6 +59,7 @@ fn server(server: &Server, example: &dyn Fn(&AccessLog) -> String) -> Json {
         "tunnelTimeout": limit(timeouts.tunnel),
         "gracefulWait": seconds(server.graceful_wait),
         "drainIdle": seconds(server.drain_idle),
+        "coreDumps": server.core_dumps,
         "deadBackendTTL": seconds(server.dead_backend_ttl),
         "retryOnError": server.retry_on_error,
         "accessLog": show_log::logs(&server.access_logs, example),

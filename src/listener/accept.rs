@@ -72,13 +72,17 @@ impl Listener {
         })
     }
 
-    /// Accepts what is in the queue now, and gives the number.
+    /// Accepts what is in the queue now, and gives the number. The queue of a socket that was lent
+    /// outlives us: what is in it waits for the next start.
     ///
     /// Asks the kernel itself: the runtime knows only what its poller told it last.
     pub(crate) fn empty_queue(
         &self,
         receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
     ) -> io::Result<usize> {
+        if self.is_lent {
+            return Ok(0);
+        }
         let mut count = 0;
         loop {
             let (stream, peer) = match self.socket.accept() {

@@ -1,12 +1,16 @@
 //! Binding every address, or saying which one cannot be had and why.
+//!
+//! An address whose socket the service manager lends us is not bound again: see `activation`.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{Listener, Listeners};
+use tracing::debug;
+
+use super::{Activated, Listener, Listeners};
 
 /// Connections that may wait in each queue; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -18,15 +22,61 @@ pub(crate) struct BindError {
     cause: io::Error,
 }
 
-/// Binds every address, once for each slot.
-pub(crate) fn bind(addresses: &[SocketAddr], slots: usize) -> Result<Listeners, BindError> {
+/// Binds every address, once for each slot; takes the sockets that the service manager has bound
+/// already.
+pub(crate) fn bind(
+    addresses: &[SocketAddr],
+    slots: usize,
+    activated: &mut Activated,
+) -> Result<Listeners, BindError> {
     let mut listeners = Listeners {
         slots: (0..slots).map(|_| Vec::new()).collect(),
     };
     for &address in addresses {
-        bind_for_all(address, &mut listeners).map_err(|cause| BindError { address, cause })?;
+        let lent = activated.claim(address, slots);
+        let bound = if lent.is_empty() {
+            bind_for_all(address, &mut listeners)
+        } else {
+            share(lent, address, &mut listeners)
+        };
+        bound.map_err(|cause| BindError { address, cause })?;
     }
     Ok(listeners)
+}
+
+/// Gives the sockets that were lent to the first slots. Those of the others join them, if the kernel
+/// lets them (`ReusePort=yes`, and a manager that runs as the same user); else they share the first.
+fn share(lent: Vec<TcpListener>, address: SocketAddr, listeners: &mut Listeners) -> io::Result<()> {
+    let first = lent[0].try_clone()?;
+    let mut lent = lent.into_iter();
+    for (index, slot) in listeners.slots.iter_mut().enumerate() {
+        let (socket, is_lent) = match lent.next() {
+            Some(socket) => (socket, true),
+            None => match join(&first, address) {
+                Ok(socket) => (socket, false),
+                Err(error) => {
+                    debug!(slot = index, %address, %error, "shares the socket of slot 0");
+                    (first.try_clone()?, true)
+                }
+            },
+        };
+        slot.push(Listener {
+            socket,
+            address,
+            is_lent,
+        });
+    }
+    Ok(())
+}
+
+fn join(first: &TcpListener, address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = open(address)?;
+    if address.is_ipv6() {
+        // As the manager was told by BindIPv6Only=.
+        socket.set_only_v6(SockRef::from(first).only_v6()?)?;
+    }
+    listen(&socket, address)?;
+    Ok(socket.into())
 }
 
 fn bind_for_all(mut address: SocketAddr, listeners: &mut Listeners) -> io::Result<()> {
@@ -35,16 +85,24 @@ fn bind_for_all(mut address: SocketAddr, listeners: &mut Listeners) -> io::Resul
     }
     for slot in &mut listeners.slots {
         let socket = open(address)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        let socket = std::net::TcpListener::from(socket);
+        listen(&socket, address)?;
+        let socket = TcpListener::from(socket);
         // Port 0: the first socket chooses, the rest follow it.
         address.set_port(socket.local_addr()?.port());
-        slot.push(Listener { socket, address });
+        slot.push(Listener {
+            socket,
+            address,
+            is_lent: false,
+        });
     }
     Ok(())
+}
+
+fn listen(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)
 }
 
 /// Binds once without sharing: sockets that share a port would join those of a second proxy by the

@@ -13,6 +13,10 @@ fn loopback() -> Vec<SocketAddr> {
     vec!["127.0.0.1:0".parse().unwrap()]
 }
 
+fn bound(addresses: &[SocketAddr], slots: usize) -> Result<Listeners, bind::BindError> {
+    bind(addresses, slots, &mut Activated::default())
+}
+
 fn on_a_worker<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -24,7 +28,7 @@ fn on_a_worker<T>(test: impl Future<Output = T>) -> T {
 #[test]
 fn all_slots_share_the_port_that_the_first_socket_chose() {
     let addresses = ["127.0.0.1:0", "[::1]:0"].map(|address| address.parse().unwrap());
-    let listeners = bind(&addresses, 3).unwrap();
+    let listeners = bound(&addresses, 3).unwrap();
     let chosen: Vec<_> = listeners.addresses().collect();
     assert_eq!(chosen.len(), 2);
     for slot in 0..3 {
@@ -41,21 +45,21 @@ fn all_slots_share_the_port_that_the_first_socket_chose() {
 
 #[test]
 fn an_address_in_use_is_named_also_when_its_owner_shares_ports() {
-    let first = bind(&loopback(), 2).unwrap();
+    let first = bound(&loopback(), 2).unwrap();
     let address = first.addresses().next().unwrap();
-    let error = bind(&[address], 2).unwrap_err().to_string();
+    let error = bound(&[address], 2).unwrap_err().to_string();
     let expected = format!("no socket on {address}: ");
     assert!(error.starts_with(&expected), "{error}");
     assert!(error.contains("in use"), "{error}");
-    let twice = bind(&[address, address], 1).unwrap_err().to_string();
+    let twice = bound(&[address, address], 1).unwrap_err().to_string();
     assert!(twice.contains("in use"), "{twice}");
     drop(first);
-    bind(&[address], 2).expect("the port is free again");
+    bound(&[address], 2).expect("the port is free again");
 }
 
 #[test]
 fn closing_slots_leaves_the_others() {
-    let mut listeners = bind(&loopback(), 3).unwrap();
+    let mut listeners = bound(&loopback(), 3).unwrap();
     listeners.retain(|slot| slot == 1);
     let left: Vec<_> = (0..3).map(|slot| listeners.of_slot(slot).len()).collect();
     assert_eq!(left, [0, 1, 0]);
@@ -63,7 +67,7 @@ fn closing_slots_leaves_the_others() {
 
 #[test]
 fn a_connection_that_queued_before_anyone_accepted_is_received() {
-    let listeners = bind(&loopback(), 1).unwrap();
+    let listeners = bound(&loopback(), 1).unwrap();
     let address = listeners.addresses().next().unwrap();
     let client = TcpStream::connect(address).unwrap();
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -82,7 +86,7 @@ fn a_connection_that_queued_before_anyone_accepted_is_received() {
 #[test]
 fn once_newcomers_are_refused_a_queued_connection_lives_and_a_new_one_is_not_answered() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
-        let listeners = bind(&[address.parse().unwrap()], 1).unwrap();
+        let listeners = bound(&[address.parse().unwrap()], 1).unwrap();
         let address = listeners.addresses().next().unwrap();
         let mut early = TcpStream::connect(address).unwrap();
         listeners.refuse_newcomers().unwrap();
@@ -118,7 +122,7 @@ fn visit(address: SocketAddr) -> Option<Result<(), io::Error>> {
 
 #[test]
 fn no_established_connection_is_reset_when_the_sockets_close_under_load() {
-    let mut listeners = bind(&loopback(), 2).unwrap();
+    let mut listeners = bound(&loopback(), 2).unwrap();
     let address = listeners.addresses().next().unwrap();
     let is_over = AtomicBool::new(false);
     let (visits, resets) = std::thread::scope(|scope| {

@@ -6,6 +6,7 @@
 //! dropped with it, and the child goes on as a worker.
 
 mod log;
+mod service;
 mod signals;
 mod start;
 mod supervisor;
@@ -26,6 +27,7 @@ use crate::listener::Listeners;
 use crate::scoreboard::Scoreboard;
 use crate::telemetry::{self, emit};
 use crate::worker::{self, Inheritance};
+use service::Service;
 use signals::{Order, Signals};
 use supervisor::{Action, Event, Supervisor, Verdict};
 use workers::{Birth, Workers};
@@ -59,6 +61,7 @@ struct Master {
     logs: Vec<Option<OwnedFd>>,
     scoreboard: Scoreboard,
     signals: Signals,
+    service: Service,
     workers: Workers,
     supervisor: Supervisor,
     started: Instant,
@@ -80,6 +83,7 @@ impl Master {
                     return self.leave(exodus);
                 }
             }
+            self.service.tick(&self.scoreboard);
             self.sleep();
             self.hear_signals(&mut events);
             self.hear_workers(&mut events);
@@ -172,7 +176,8 @@ impl Master {
             };
             PollFd::new(channel, PollFlags::POLLIN | room)
         }));
-        match poll(&mut polled, timeout(self.supervisor.deadline())) {
+        let deadlines = [self.supervisor.deadline(), self.service.deadline()];
+        match poll(&mut polled, timeout(deadlines)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
                 problem("waiting for signals and workers", &error);
@@ -197,10 +202,15 @@ impl Master {
             Order::Stop => {
                 self.is_stopping = true;
                 emit(&telemetry::Event::Stopping { signal });
+                self.service.stopping(self.config.server.graceful_wait);
                 events.push_back(Event::Stop);
             }
             Order::Reopen => self.reopen(),
-            Order::Reload => problem("reloading the configuration", &"not supported yet"),
+            Order::Reload => {
+                self.service.reloading();
+                problem("reloading the configuration", &"not supported yet");
+                self.service.reloaded();
+            }
             Order::Upgrade => problem("upgrading in place", &"not supported yet"),
             Order::Reap => self.reap(events),
         }
@@ -275,9 +285,9 @@ enum Exodus {
     Worker(usize, OwnedFd),
 }
 
-/// How long to poll, rounded up: waking before the deadline would only mean to sleep again.
-fn timeout(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else {
+/// How long to poll until the first deadline, rounded up: waking before the deadline would only mean to sleep again.
+fn timeout(deadlines: [Option<Instant>; 2]) -> PollTimeout {
+    let Some(deadline) = deadlines.into_iter().flatten().min() else {
         return PollTimeout::NONE;
     };
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::service::Service;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
 use super::workers::Workers;
 use super::{Master, log, problem};
 use crate::config::Config;
-use crate::listener;
+use crate::listener::{self, Activated};
 use crate::scoreboard::Scoreboard;
 use crate::telemetry::{Event, emit};
 
@@ -26,10 +27,15 @@ impl Master {
     pub(super) fn start(config: Config) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let count = config.server.workers;
-        let listeners = listener::bind(&config.http.bind, count)
+        let taking_over = "taking over the service manager's sockets";
+        let mut activated = Activated::take().map_err(StartError::when(taking_over))?;
+        let listeners = listener::bind(&config.http.bind, count, &mut activated)
             .map_err(StartError::when("binding the listening sockets"))?;
-        let admin = listener::bind(&config.admin.bind, 1)
+        let admin = listener::bind(&config.admin.bind, 1, &mut activated)
             .map_err(StartError::when("binding the admin listener"))?;
+        activated
+            .expect_none_left()
+            .map_err(StartError::when(taking_over))?;
         let logs = log::open_all(&config).map_err(StartError::when("opening the access log"))?;
         let scoreboard = Scoreboard::create(count, config.admin.vhosts)
             .map_err(StartError::when("mapping the scoreboard"))?;
@@ -53,6 +59,7 @@ impl Master {
             logs,
             scoreboard,
             signals,
+            service: Service::of_environment(),
             started: Instant::now(),
             is_stopping: false,
         })

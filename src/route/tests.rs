@@ -23,6 +23,7 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             },
             graceful_wait: Duration::ZERO,
             drain_idle: Duration::ZERO,
+            core_dumps: false,
             dead_backend_ttl: Duration::from_secs(30),
             retry_on_error: 0,
             access_logs: Vec::new(),

@@ -85,7 +85,7 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     let slot = inheritance.scoreboard.slot(inheritance.slot);
     slot.occupy(std::process::id());
     signals::leave_to_master()?;
-    identity::assume(inheritance.config.identity.as_ref())?;
+    identity::assume(&inheritance.config)?;
     let log = Rc::new(AccessLog::start(
         &inheritance.config.server.access_logs,
         std::mem::take(&mut inheritance.access_logs),

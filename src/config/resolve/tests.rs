@@ -64,6 +64,7 @@ fn empty_object_is_the_default() {
         (server.graceful_wait.as_secs(), server.drain_idle.as_secs()),
         (30, 5)
     );
+    assert!(!server.core_dumps);
     assert_eq!(server.access_logs, [default_log()]);
     assert_eq!((&server.static_dir, server.lru_cache), (&None, None));
     assert_eq!(
@@ -148,7 +149,7 @@ fn tcp_timeout_is_the_default_of_the_others() {
 
 #[test]
 fn server_settings_are_taken() {
-    let text = r#"{"server": {"debug": true, "workers": 7.0, "maxSockets": 9, "gracefulWait": 1.5, "drainIdle": 0,
+    let text = r#"{"server": {"debug": true, "workers": 7.0, "maxSockets": 9, "gracefulWait": 1.5, "drainIdle": 0, "coreDumps": true,
         "deadBackendTTL": 8, "retryOnError": 0, "httpKeepAlive": false, "deadBackendOn500": false,
         "staticDir": "pages", "lruCache": {"size": 12}}}"#;
     let server = in_force(text).0.server;
@@ -156,6 +157,7 @@ fn server_settings_are_taken() {
         (server.debug, server.workers, server.max_sockets),
         (true, 7, 9)
     );
+    assert!(server.core_dumps);
     assert_eq!(
         (
             server.graceful_wait.as_millis(),
