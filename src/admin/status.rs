@@ -43,6 +43,7 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "spansFailed": snapshot.count(Counter::SpansFailed),
             "recordsDropped": snapshot.count(Counter::RecordsDropped),
             "recordsFailed": snapshot.count(Counter::RecordsFailed),
+            "interimResponses": snapshot.count(Counter::InterimLost),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
     })

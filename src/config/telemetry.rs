@@ -9,6 +9,7 @@ mod env;
 mod file;
 mod files;
 mod logs;
+mod methods;
 mod show;
 mod signal;
 mod story;
@@ -38,6 +39,8 @@ pub struct Telemetry {
     pub propagators: Vec<Propagator>,
     /// Attributes of this service.
     pub resource: Vec<(String, String)>,
+    /// Methods that are told by their names; all others are `_OTHER`.
+    pub known_methods: Vec<String>,
     /// `None`: nothing is exported.
     pub traces: Option<Traces>,
     /// What the process tells of itself. `None`: it is not exported.
@@ -76,8 +79,6 @@ pub struct Traces {
     pub slower_than: Option<Duration>,
     /// How spans wait.
     pub queue: ExportQueue,
-    /// Methods that are told by their names.
-    pub known_methods: Vec<String>,
     /// What a span may hold.
     pub limits: Limits,
 }
@@ -132,8 +133,8 @@ pub struct Limits {
     pub attributes: usize,
     /// Events of a span. Default 128.
     pub events: usize,
-    /// Bytes of a text in an attribute. Default: no limit.
-    pub value_bytes: Option<usize>,
+    /// Characters of a text in an attribute. Default: no limit.
+    pub value_length: Option<usize>,
 }
 
 /// What the file and the environment say together.
@@ -152,15 +153,27 @@ pub(super) fn resolve(
     let has_logs = Signal::Logs.is_on(&mut env) && !is_disabled;
     let logs = logs::logs(&written.logs, &mut env);
     let story = story::story(&written, &mut env);
+    unsupported(&mut env);
+    let known_methods = methods::known(&written, &mut env);
     let traces = traces(written, &mut env);
     Telemetry {
         propagators,
         resource,
+        known_methods,
         traces: traces.filter(|_| has_traces),
         logs: logs.filter(|_| has_logs),
         story,
         trace_header,
         proxy_status,
+    }
+}
+
+/// Tells of a variable of the specification that would be without effect.
+fn unsupported(env: &mut Env<'_>) {
+    let name = "OTEL_CONFIG_FILE";
+    if env.text(&[name]).is_some() {
+        let text = "this file is not read; the section telemetry of config.json says the same";
+        env.findings.warning(name, text);
     }
 }
 
@@ -236,13 +249,14 @@ impl Propagator {
 
 fn trace_header(written: &WrittenTelemetry, findings: &mut Findings) -> Option<HeaderName> {
     let name = written.trace_header.as_ref()?;
-    let parsed = HeaderName::from_bytes(name.as_bytes());
-    parsed
-        .map_err(|_| {
-            let text = format_args!("{name:?} is no name of a header");
-            findings.error("telemetry.traceHeader", text);
-        })
-        .ok()
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        let text = format_args!("{name:?} is no name of a header");
+        findings.error("telemetry.traceHeader", text);
+        return None;
+    }
+    // Every response gets a copy of it, and those of a name that lives as long as the process cost
+    // neither an allocation nor a count.
+    Some(HeaderName::from_static(name.to_ascii_lowercase().leak()))
 }
 
 #[cfg(test)]

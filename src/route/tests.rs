@@ -44,6 +44,7 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         driver,
         telemetry: Telemetry {
             resource: Vec::new(),
+            known_methods: Vec::new(),
             propagators: Vec::new(),
             traces: None,
             logs: None,

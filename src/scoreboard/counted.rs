@@ -50,6 +50,8 @@ pub(crate) enum Counter {
     VhostRequestsForgotten,
     /// Connections to the admin listener that were closed because there were too many.
     AdminRefused,
+    /// 1xx responses that a client did not read in time and that were let go.
+    InterimLost,
     /// Spans that were to be exported; each ends as exported, dropped or failed.
     SpansQueued,
     /// Spans that the collector took.

@@ -61,6 +61,7 @@ metrics! {
     CONNECTS: Counter "hipache_upstream_connects" "Connections to backends opened.";
     REUSES: Counter "hipache_upstream_reuses" "Requests sent on a kept connection.";
     WAITS: Counter "hipache_upstream_waits" "Requests that had to wait for a free connection.";
+    INTERIM_LOST: Counter "hipache_interim_responses_lost" "1xx responses let go because their clients did not read them in time.";
     WAIT_DURATION: Histogram "hipache_upstream_wait_duration_seconds" "How long requests waited for a free connection.";
     CONNECT_DURATION: Histogram "hipache_upstream_connect_duration_seconds" "Steps of connecting to a backend.";
     FIRST_BYTE_DURATION: Histogram "hipache_upstream_first_byte_duration_seconds" "From the pick of a backend to the head of its response.";
@@ -117,6 +118,9 @@ pub(crate) const METHODS: [&str; 11] = [
 /// Protocol versions; the first where no request was understood.
 pub(crate) const VERSIONS: [&str; 4] = ["", "1.0", "1.1", "2.0"];
 
+/// The label of the vhosts that are not among the busiest.
+pub(crate) const OTHER_VHOSTS: &str = "other";
+
 /// Status classes of vhosts by the first digit; the first where no status was sent.
 pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -145,6 +149,18 @@ pub(crate) const WORDS: [&str; 24] = [
     "tunnel_idle",
     "http_protocol_error",
     "shutdown",
+    "proxy_internal_error",
+];
+
+/// Those of an attempt that got no connection to send on.
+pub(crate) const CONNECT_FAILURES: [&str; 8] = [
+    "connection_limit_reached",
+    "dns_error",
+    "dns_timeout",
+    "connection_refused",
+    "destination_unavailable",
+    "connection_timeout",
+    "tls_protocol_error",
     "proxy_internal_error",
 ];
 

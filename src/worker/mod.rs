@@ -28,7 +28,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
-use crate::telemetry::{AccessLog, Event, Process, Story, Tracer, emit};
+use crate::telemetry::{AccessLog, Event, Methods, Process, Story, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use orders::Leave;
@@ -125,6 +125,7 @@ async fn serve(
         number: inheritance.slot,
         slot,
         router: Rc::clone(&proxy.router),
+        methods: Methods::new(&config.telemetry.known_methods),
         configuration: config::hash(&config),
     };
     let admin = tokio::task::spawn_local(admin::serve(inheritance.admin, facts));

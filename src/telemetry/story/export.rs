@@ -140,10 +140,11 @@ struct Ear {
 }
 
 impl Ear {
-    /// Takes what the master told, if this worker is elected.
+    /// Takes what the master told, if this worker is elected; or if nobody is, as when all leave.
     fn hear(&self) {
         let Some(inbox) = &self.inbox else { return };
-        if self.board.elected() != Some(self.number) {
+        let elected = self.board.elected();
+        if elected.is_some_and(|elected| elected != self.number) {
             return;
         }
         let messages = std::iter::from_fn(|| inbox.next());
