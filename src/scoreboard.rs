@@ -143,6 +143,14 @@ impl Scoreboard {
         numbered.filter(|(_, seat)| seat.read(Field::State) != 0)
     }
 
+    /// The worker that does what only one of them may do: the first that serves, or else the first
+    /// that drains.
+    pub(crate) fn elected(self) -> Option<usize> {
+        let first = |state| self.used().find(|(_, seat)| seat.life().state == state);
+        let elected = first(State::Serving).or_else(|| first(State::Draining));
+        elected.map(|(number, _)| number)
+    }
+
     /// The seats that have a worker, with their numbers.
     pub(crate) fn living(self) -> impl Iterator<Item = (usize, Seat)> {
         self.used()

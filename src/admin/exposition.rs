@@ -206,6 +206,14 @@ fn sums(text: &mut Text, snapshot: &Snapshot) {
     ] {
         text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
     }
+    text.begin(&names::LOG_RECORDS);
+    for (outcome, counter) in [
+        ("exported", Counter::RecordsExported),
+        ("dropped", Counter::RecordsDropped),
+        ("failed", Counter::RecordsFailed),
+    ] {
+        text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
+    }
 }
 
 fn ends(text: &mut Text, snapshot: &Snapshot) {

@@ -45,6 +45,8 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "linesLostAtDeath": snapshot.count(Counter::LinesLostAtDeath),
             "spansDropped": snapshot.count(Counter::SpansDropped),
             "spansFailed": snapshot.count(Counter::SpansFailed),
+            "recordsDropped": snapshot.count(Counter::RecordsDropped),
+            "recordsFailed": snapshot.count(Counter::RecordsFailed),
             "interimResponses": snapshot.count(Counter::InterimLost),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },

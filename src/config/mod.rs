@@ -49,7 +49,10 @@ pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub use origin::Origin;
 pub use quick::QuickRoute;
 pub(crate) use show::{hash, show};
-pub use telemetry::{Exporter, Limits, Propagator, Sampler, Signal, SpanQueue, Telemetry, Traces};
+pub use telemetry::{
+    ExportQueue, Exporter, Level, Limits, Logs, Propagator, Sampler, Signal, Story, Telemetry,
+    Traces,
+};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.

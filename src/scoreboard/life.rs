@@ -161,8 +161,15 @@ impl Seat {
             active: self.level(Gauge::Active),
             resident: self.level(Gauge::Resident),
             lost_lines: self.bury_lines(usize::try_from(self.read(Field::Logs)).unwrap_or(0)),
-            lost_spans: self.bury_spans(),
+            lost_spans: self.settle(
+                [Counter::SpansQueued, Counter::SpansFailed],
+                [Counter::SpansExported, Counter::SpansDropped],
+            ),
         };
+        self.settle(
+            [Counter::RecordsQueued, Counter::RecordsFailed],
+            [Counter::RecordsExported, Counter::RecordsDropped],
+        );
         self.enter(State::Gone);
         self.end_move();
         for gauge in &self.cells[FIRST_GAUGE..FIRST_LOG] {
@@ -171,16 +178,12 @@ impl Seat {
         estate
     }
 
-    /// Counts the spans that died with the worker as failed.
-    fn bury_spans(&self) -> u64 {
-        let ends = [
-            Counter::SpansExported,
-            Counter::SpansDropped,
-            Counter::SpansFailed,
-        ];
+    /// Counts what was queued and died with the worker as failed, and gives how much that was.
+    fn settle(&self, [queued, failed]: [Counter; 2], ends: [Counter; 2]) -> u64 {
         let settled: u64 = ends.into_iter().map(|counter| self.count(counter)).sum();
-        let lost = self.count(Counter::SpansQueued).saturating_sub(settled);
-        self.add(Counter::SpansFailed, lost);
+        let settled = settled + self.count(failed);
+        let lost = self.count(queued).saturating_sub(settled);
+        self.add(failed, lost);
         lost
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod names;
 mod otlp;
 mod record;
 mod stderr;
+mod story;
 mod syslog;
 mod throttle;
 mod trace;
@@ -25,5 +26,5 @@ pub(crate) use events::{
 pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
-pub(crate) use stderr::init;
+pub(crate) use story::{Story, init};
 pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

@@ -67,6 +67,7 @@ metrics! {
     FIRST_BYTE_DURATION: Histogram "hipache_upstream_first_byte_duration_seconds" "From the pick of a backend to the head of its response.";
     LOG_LINES: Counter "hipache_access_log_lines" "Access-log lines by what became of them.";
     SPANS: Counter "hipache_spans" "Spans by what became of them.";
+    LOG_RECORDS: Counter "hipache_log_records" "Log records of the process's own story by what became of them.";
     LOG_BYTES: Counter "hipache_access_log_bytes" "Bytes of access log written.";
     VHOST_REQUESTS: Counter "hipache_vhost_requests" "Requests of the busiest vhosts by status class; others under `other`.";
     VHOST_FAILED: Counter "hipache_vhost_requests_failed" "Requests of the busiest vhosts that did not end well.";

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{Instrument, info_span};
 
 use crate::admin::{self, Facts};
 use crate::config::{self, Config};
@@ -31,7 +32,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Scoreboard, Seat, State};
-use crate::telemetry::{AccessLog, Event, Methods, Process, Tracer, emit};
+use crate::telemetry::{AccessLog, Event, Methods, Process, Story, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use leaving::Desk;
@@ -52,6 +53,8 @@ const REPORT_LIMIT: Duration = Duration::from_secs(1);
 const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
 /// How long the last spans may take to be sent at the end.
 const EXPORT_LIMIT: Duration = Duration::from_secs(3);
+/// How long the last words of the process's own story may take to be sent.
+const STORY_LIMIT: Duration = Duration::from_millis(1500);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -98,6 +101,8 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
         Process::here(inheritance.seat),
     ));
     let tracer = Rc::new(Tracer::start(&inheritance.config, seat)?);
+    let place = (inheritance.scoreboard, inheritance.seat);
+    let story = Story::start(&inheritance.config, place, &tracer.instance())?;
     purge_memory_in_the_background();
     let runtime = build_runtime()?;
     let sinks = (Rc::clone(&log), Rc::clone(&tracer));
@@ -105,6 +110,7 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     flush(log, tracer);
+    story.shutdown(STORY_LIMIT);
     exit
 }
 
@@ -155,9 +161,12 @@ async fn serve(
         seat,
         deadline: &deadline,
     };
+    // What is told meanwhile belongs to it.
+    let finish = leaving::finish(leave, acceptors, &drain, desk)
+        .instrument(info_span!("worker drain", hipache.seat = inheritance.seat));
     // A drain may take long: the log is still reopened meanwhile, and the limit may change.
     tokio::select! {
-        exit = leaving::finish(leave, acceptors, &drain, desk) => {
+        exit = finish => {
             proxy.end_now();
             Ok(exit)
         }
