@@ -193,7 +193,8 @@ fn check_spans(records: &Records, spans: &Collector) {
     );
     assert_eq!(outage.end_time_unix_nano, back.time_unix_nano);
     let drain = span(spans, "worker drain");
-    assert_eq!(attribute(&drain, "hipache.slot").as_deref(), Some("0"));
+    // The first worker's seat was freed by its death.
+    assert_eq!(attribute(&drain, "hipache.seat").as_deref(), Some("0"));
     for event in ["hipache.worker.draining", "hipache.worker.drained"] {
         let record = &records.of(event)[0];
         assert_eq!(
