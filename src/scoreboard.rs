@@ -5,8 +5,8 @@
 //! writes in its place: it zeroes the gauges and counts the log lines that died with it.
 //!
 //! ```text
-//! header: magic, layout version, slots, cells a slot, master, its start, deaths by reason; then,
-//!         each from a cache line of its own,
+//! header: magic, layout version, slots, cells a slot, master, its start, deaths by reason, the state
+//!         of the push of metrics; then, each from a cache line of its own,
 //! slot:   state, pid, heartbeat, start, counters …, gauges …, counters of each access log …, tallies …, histograms …,
 //!         keys of request series …, request series with exemplars …, vhosts …
 //! ```
@@ -18,6 +18,7 @@ mod counted;
 mod histogram;
 mod life;
 mod logs;
+mod pushed;
 mod requests;
 mod vhosts;
 
@@ -34,7 +35,7 @@ use crate::sys;
 pub(crate) use counted::{Counter, Death, ENDS, Gauge, Tally};
 pub(crate) use histogram::{HTTP_BOUNDS, Timing};
 use life::Field;
-pub(crate) use life::State;
+pub(crate) use life::{State, monotonic_millis};
 use logs::LOG_CELLS;
 pub(crate) use logs::{LOGS, LogCounter, LogSlot};
 pub(crate) use requests::{Exemplar, OVERFLOW, Series};
@@ -43,7 +44,7 @@ pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit};
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
 const HEADER: usize = 2 * LINE;
@@ -51,6 +52,10 @@ const HEADER: usize = 2 * LINE;
 const MASTER_PID: usize = 4;
 const MASTER_STARTED: usize = 5;
 const DEATHS: usize = 6;
+/// Cells of the header that belong to the push of metrics.
+const INSTANCE: usize = DEATHS + Death::ALL.len();
+const PUSHED: usize = INSTANCE + 1;
+const FAREWELL: usize = PUSHED + 1;
 const FIRST_COUNTER: usize = Field::Started as usize + 1;
 const FIRST_GAUGE: usize = FIRST_COUNTER + Counter::LinesLostAtDeath as usize + 1;
 const FIRST_LOG: usize = FIRST_GAUGE + Gauge::RedisLinks as usize + 1;

@@ -5,13 +5,9 @@
 //! time, and answers that are made in pieces between which others run. A worker in its last drain
 //! goes on answering, so that the end can be watched.
 
-mod exposition;
 mod io;
-mod process;
 mod status;
 mod text;
-mod vhosts;
-mod workers;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -33,9 +29,9 @@ use tokio::time::timeout;
 use crate::listener::{Listeners, Shortage};
 use crate::route::Router;
 use crate::scoreboard::{Counter, Scoreboard, Slot, State};
-use crate::telemetry::{Event, emit};
+use crate::telemetry::{Event, emit, gather};
 use io::AdminIo;
-use text::Format;
+use text::{Format, Text};
 
 /// Connections at a time; more are closed at once.
 const CONNECTIONS: usize = 16;
@@ -145,8 +141,9 @@ async fn answer(request: Request<Incoming>, facts: Rc<Facts>) -> Result<Answer, 
     Ok(match request.uri().path() {
         "/metrics" => {
             let format = Format::wanted(request.headers());
-            let text = exposition::metrics(&facts, format).await;
-            reply(StatusCode::OK, format.content_type(), text)
+            let mut text = Text::new(format);
+            gather(&mut text, facts.board, &facts.configuration).await;
+            reply(StatusCode::OK, format.content_type(), text.end())
         }
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => match readiness(&facts) {

@@ -5,10 +5,9 @@ use std::time::SystemTime;
 use serde_json::{Value as Json, json};
 use tokio::task::yield_now;
 
-use super::exposition::Snapshot;
-use super::vhosts::busiest;
-use super::{Facts, process};
+use super::Facts;
 use crate::scoreboard::{Counter, Gauge, Slot};
+use crate::telemetry::{Snapshot, busiest, resident};
 
 /// Backends listed as dead, at most.
 const DEAD: usize = 1_000;
@@ -29,7 +28,7 @@ pub(super) async fn status(facts: &Facts) -> Json {
         "version": env!("CARGO_PKG_VERSION"),
         "configuration": facts.configuration,
         "uptime": uptime.unwrap_or_default().as_secs(),
-        "master": { "pid": master, "memory": memory(master) },
+        "master": { "pid": master, "memory": resident(master) },
         "answeredBy": facts.number,
         "ready": super::readiness(facts).err().map_or(json!(true), Json::from),
         "workers": workers,
@@ -41,6 +40,8 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "linesLostAtDeath": snapshot.count(Counter::LinesLostAtDeath),
             "spansDropped": snapshot.count(Counter::SpansDropped),
             "spansFailed": snapshot.count(Counter::SpansFailed),
+            "metricsDropped": snapshot.count(Counter::MetricsDropped),
+            "metricsFailed": snapshot.count(Counter::MetricsFailed),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
     })
@@ -54,7 +55,7 @@ fn worker(number: usize, slot: Slot) -> Json {
         "state": life.state.as_str(),
         "heartbeatAge": life.heartbeat_age.as_secs_f64(),
         "uptime": life.uptime.as_secs(),
-        "memory": memory(life.pid),
+        "memory": resident(life.pid),
         "allocated": slot.level(Gauge::Allocated),
         "exchanges": slot.count(Counter::Exchanges),
         "connections": slot.count(Counter::Connections),
@@ -63,11 +64,6 @@ fn worker(number: usize, slot: Slot) -> Json {
         "openTunnels": slot.level(Gauge::OpenTunnels),
         "redisLinks": slot.level(Gauge::RedisLinks),
     })
-}
-
-/// Resident bytes; `null` when the process is gone.
-fn memory(pid: u32) -> Option<u64> {
-    process::read(pid).map(|process| process.resident_bytes)
 }
 
 fn links(facts: &Facts) -> Vec<Json> {

@@ -46,7 +46,10 @@ pub(crate) use load::{find, load};
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub(crate) use quick::{QuickRoute, quick};
 pub(crate) use show::{hash, show};
-pub use telemetry::{Exporter, Limits, Propagator, Sampler, Signal, SpanQueue, Telemetry, Traces};
+pub use telemetry::{
+    Exemplars, Exporter, Limits, MetricsPush, Propagator, Sampler, Signal, SpanQueue, Telemetry,
+    Temporality, Traces,
+};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.

@@ -1,4 +1,5 @@
-//! Traces: whether and where they are exported, which are kept, and what travels with requests.
+//! Traces and metrics: whether and where they are exported, which are kept, and what travels with
+//! requests.
 //!
 //! The section `telemetry` of the file and the variables of OpenTelemetry's specification say the
 //! same things; the environment wins. Nothing is exported until one of them names an endpoint.
@@ -7,6 +8,7 @@ mod endpoint;
 mod env;
 mod file;
 mod files;
+mod metrics;
 mod show;
 mod signal;
 mod traces;
@@ -20,6 +22,7 @@ use url::Url;
 use self::env::{Env, Lookup};
 pub(super) use self::file::Telemetry as WrittenTelemetry;
 pub(super) use self::files::check_files;
+pub use self::metrics::{Exemplars, MetricsPush, Temporality};
 pub(super) use self::show::show;
 pub use self::signal::Signal;
 use self::traces::traces;
@@ -35,6 +38,10 @@ pub struct Telemetry {
     pub resource: Vec<(String, String)>,
     /// `None`: nothing is exported.
     pub traces: Option<Traces>,
+    /// `None`: they are not pushed.
+    pub metrics: Option<MetricsPush>,
+    /// Which requests become exemplars of metrics.
+    pub exemplars: Exemplars,
     /// The response header that tells the trace id. Default: none.
     pub trace_header: Option<HeaderName>,
     /// Whether answers of our own carry `Proxy-Status`. Default true.
@@ -140,11 +147,17 @@ pub(super) fn resolve(
     let resource = resource(&written, &mut env);
     let is_disabled = env.parse(&["OTEL_SDK_DISABLED"], env::boolean) == Some(true);
     let has_traces = Signal::Traces.is_on(&mut env) && !is_disabled;
+    let has_metrics = Signal::Metrics.is_on(&mut env) && !is_disabled;
+    let section = written.metrics.as_ref();
+    let exemplars = metrics::exemplars(section.unwrap_or(&Default::default()), &mut env);
+    let metrics = metrics::metrics(section.unwrap_or(&Default::default()), &mut env);
     let traces = traces(written, &mut env);
     Telemetry {
         propagators,
         resource,
         traces: traces.filter(|_| has_traces),
+        metrics: metrics.filter(|_| has_metrics),
+        exemplars,
         trace_header,
         proxy_status,
     }

@@ -85,7 +85,7 @@ impl Proxy {
             budget: RefCell::default(),
             sinks: Rc::new(Sinks {
                 access_log,
-                metrics: Metrics::new(slot),
+                metrics: Metrics::new(slot, config.telemetry.exemplars),
                 tracer,
                 slot,
                 is_ending: Cell::new(false),

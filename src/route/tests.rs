@@ -43,6 +43,8 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         driver,
         telemetry: Telemetry {
             resource: Vec::new(),
+            metrics: None,
+            exemplars: crate::config::Exemplars::TraceBased,
             propagators: Vec::new(),
             traces: None,
             trace_header: None,

@@ -58,6 +58,12 @@ pub(crate) enum Counter {
     SpansDropped,
     /// Spans that the collector did not take, or that died with their worker.
     SpansFailed,
+    /// Exports of all metrics that the collector took.
+    MetricsExported,
+    /// Exports that it took in part only, or not at all.
+    MetricsFailed,
+    /// Exports that were due while another was still on its way.
+    MetricsDropped,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,

@@ -28,6 +28,7 @@ use super::events::{Event, emit};
 use super::otlp::Envelope;
 use crate::config::{SpanQueue, Traces};
 use crate::scoreboard::{Counter, Slot};
+pub(super) use delivery::Delivery;
 use sender::Sender;
 
 /// Bytes of spans that may wait in a worker, whatever their number.

@@ -27,7 +27,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
-use crate::telemetry::{AccessLog, Event, Process, Tracer, emit};
+use crate::telemetry::{AccessLog, Event, Process, Push, PushFacts, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use orders::Leave;
@@ -47,6 +47,9 @@ const REPORT_LIMIT: Duration = Duration::from_secs(1);
 const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
 /// How long the last spans may take to be sent at the end.
 const EXPORT_LIMIT: Duration = Duration::from_secs(3);
+/// How long the last push of metrics may take after that; all limits together are within the time
+/// that the master allows.
+const PUSH_LIMIT: Duration = Duration::from_millis(1500);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -90,6 +93,12 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
         Process::here(inheritance.slot),
     ));
     let tracer = Rc::new(Tracer::start(&inheritance.config, slot)?);
+    let facts = PushFacts {
+        board: inheritance.scoreboard,
+        number: inheritance.slot,
+        configuration: config::hash(&inheritance.config),
+    };
+    let push = Push::start(&inheritance.config.telemetry, facts)?;
     purge_memory_in_the_background();
     let runtime = build_runtime()?;
     let sinks = (Rc::clone(&log), Rc::clone(&tracer));
@@ -97,6 +106,10 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     flush(log, tracer);
+    // What was lost in flushing is counted now.
+    if let Some(push) = push {
+        push.shutdown(PUSH_LIMIT);
+    }
     exit
 }
 

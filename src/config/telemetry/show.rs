@@ -15,6 +15,7 @@ pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
         "proxyStatus": telemetry.proxy_status,
         "resourceAttributes": pairs(&telemetry.resource),
     });
+    shown["metrics"] = metrics(telemetry);
     if let (Some(traces), Json::Object(shown)) = (&telemetry.traces, &mut shown) {
         show_traces(traces, shown);
     }
@@ -41,6 +42,18 @@ fn show_traces(traces: &Traces, shown: &mut Map<String, Json>) {
     if let Json::Object(more) = more {
         shown.extend(more);
     }
+}
+
+fn metrics(telemetry: &Telemetry) -> Json {
+    let mut shown = Map::new();
+    if let Some(push) = &telemetry.metrics {
+        shown = collector(&push.exporter);
+        shown.insert("interval".into(), seconds(push.interval));
+        shown.insert("exportTimeout".into(), seconds(push.limit));
+        shown.insert("temporality".into(), push.temporality.as_str().into());
+    }
+    shown.insert("exemplars".into(), telemetry.exemplars.as_str().into());
+    shown.into()
 }
 
 /// Where a signal goes.

@@ -55,11 +55,22 @@ impl Signal {
     /// Whether the environment lets it be exported.
     pub(super) fn is_on(self, env: &mut Env<'_>) -> bool {
         let name = format!("OTEL_{}_EXPORTER", self.word());
-        let exports = env.parse(&[name], |text| match text {
-            "otlp" => Ok(true),
-            "none" => Ok(false),
-            _ => Err("expected otlp or none".to_owned()),
-        });
-        exports != Some(false)
+        let Some((name, text)) = env.text(&[name]) else {
+            return true;
+        };
+        match text.as_str() {
+            "otlp" => return true,
+            "none" => {}
+            "prometheus" if self == Self::Metrics => env.findings.warning(
+                name,
+                "nothing is pushed; for Prometheus set `admin.bind`, which serves /metrics",
+            ),
+            "console" if self == Self::Metrics => env.findings.warning(
+                name,
+                "nothing is pushed; for people `admin.bind` serves /metrics and /status",
+            ),
+            _ => env.findings.error(name, "expected otlp or none"),
+        }
+        false
     }
 }

@@ -85,7 +85,7 @@ fn a_collector_takes_or_refuses_spans_over_grpc() {
         traces.exporter.url = Url::parse(&format!("http://{address}")).unwrap();
         traces.exporter.is_grpc = true;
         traces.exporter.is_gzip = false;
-        let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i"), slot).unwrap());
+        let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i", 7), slot).unwrap());
         export.append(|bytes| {
             // An entry of `ScopeSpans.spans` with the name `x`.
             bytes.extend_from_slice(&[0x12, 3, 0x2a, 1, b'x']);

@@ -1,19 +1,18 @@
-//! The part of `/metrics` and `/status` that is told vhost by vhost: the busiest of all workers.
+//! What is told vhost by vhost: the busiest of all workers.
 
 use std::collections::BTreeMap;
 
 use tokio::task::yield_now;
 
-use super::exposition::PIECE;
-use super::text::{Buckets, Text};
+use super::super::names::{self, CLASSES};
+use super::{Buckets, PIECE, Sink};
 use crate::scoreboard::{Scoreboard, VHOST_BOUNDS, Vhost};
-use crate::telemetry::names::{self, CLASSES};
 
 /// The label of the vhosts that are not among the busiest.
 const OTHER: &str = "other";
 
 /// The busiest vhosts of all workers, and first all others.
-pub(super) async fn busiest(board: Scoreboard) -> Vec<Vhost> {
+pub(crate) async fn busiest(board: Scoreboard) -> Vec<Vhost> {
     let mut all: BTreeMap<String, Vhost> = BTreeMap::new();
     for (_, slot) in board.used() {
         for place in 0..=slot.vhost_places() {
@@ -38,7 +37,7 @@ pub(super) async fn busiest(board: Scoreboard) -> Vec<Vhost> {
 }
 
 /// Writes their metrics.
-pub(super) async fn vhosts(text: &mut Text, board: Scoreboard) {
+pub(super) async fn vhosts(sink: &mut impl Sink, board: Scoreboard) {
     let vhosts = busiest(board).await;
     for metric in [
         &names::VHOST_REQUESTS,
@@ -46,9 +45,9 @@ pub(super) async fn vhosts(text: &mut Text, board: Scoreboard) {
         &names::VHOST_SENT,
         &names::VHOST_DURATION,
     ] {
-        text.begin(metric);
+        sink.begin(metric);
         for (written, vhost) in vhosts.iter().enumerate() {
-            visits(text, metric.name, vhost);
+            visits(sink, metric.name, vhost);
             if written % PIECE == PIECE - 1 {
                 yield_now().await;
             }
@@ -56,18 +55,18 @@ pub(super) async fn vhosts(text: &mut Text, board: Scoreboard) {
     }
 }
 
-fn visits(text: &mut Text, metric: &str, vhost: &Vhost) {
+fn visits(sink: &mut impl Sink, metric: &str, vhost: &Vhost) {
     let name = (names::VHOST, vhost.name.as_str());
     if metric == names::VHOST_REQUESTS.name {
         for (class, count) in CLASSES.iter().zip(vhost.classes) {
             if count > 0 {
-                text.sample(&[name, (names::CLASS, class)], count);
+                sink.sample(&[name, (names::CLASS, class)], count);
             }
         }
     } else if metric == names::VHOST_FAILED.name {
-        text.sample(&[name], vhost.failed);
+        sink.sample(&[name], vhost.failed);
     } else if metric == names::VHOST_SENT.name {
-        text.sample(&[name], vhost.bytes_sent);
+        sink.sample(&[name], vhost.bytes_sent);
     } else {
         let buckets = Buckets {
             bounds: &VHOST_BOUNDS,
@@ -75,6 +74,6 @@ fn visits(text: &mut Text, metric: &str, vhost: &Vhost) {
             sum: vhost.sum,
             exemplars: &[],
         };
-        text.histogram(&[name], &buckets);
+        sink.histogram(&[name], &buckets);
     }
 }
