@@ -38,6 +38,7 @@ use life::Field;
 pub(crate) use life::{State, monotonic_millis};
 use logs::LOG_CELLS;
 pub(crate) use logs::{LOGS, LogCounter, LogSlot};
+pub(crate) use pushed::Told;
 pub(crate) use requests::{Exemplar, OVERFLOW, Series};
 pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit};
 
@@ -47,7 +48,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 const LAYOUT: u64 = 3;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
-const HEADER: usize = 2 * LINE;
+const HEADER: usize = RESETS + pushed::RESET_CELLS;
 /// Cells of the header that the master writes.
 const MASTER_PID: usize = 4;
 const MASTER_STARTED: usize = 5;
@@ -55,7 +56,9 @@ const DEATHS: usize = 6;
 /// Cells of the header that belong to the push of metrics.
 const INSTANCE: usize = DEATHS + Death::ALL.len();
 const PUSHED: usize = INSTANCE + 1;
-const FAREWELL: usize = PUSHED + 1;
+const SENT: usize = PUSHED + 2;
+const FAREWELL: usize = SENT + 2;
+const RESETS: usize = 2 * LINE;
 const FIRST_COUNTER: usize = Field::Started as usize + 1;
 const FIRST_GAUGE: usize = FIRST_COUNTER + Counter::LinesLostAtDeath as usize + 1;
 const FIRST_LOG: usize = FIRST_GAUGE + Gauge::RedisLinks as usize + 1;

@@ -2,11 +2,58 @@
 //!
 //! Nobody talks to anybody: each worker reads the same cells and comes to the same conclusion.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{FAREWELL, INSTANCE, PUSHED, Scoreboard, Slot, State};
+use super::{FAREWELL, INSTANCE, PUSHED, RESETS, SENT, Scoreboard, Slot, State};
+
+/// Series whose new beginning is remembered, at most.
+const RESET_PLACES: usize = 2048;
+/// Each has its key and its beginning.
+pub(super) const RESET_CELLS: usize = RESET_PLACES * 2;
+/// Places that are looked at for a key.
+const PROBES: usize = 16;
+
+/// A push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Counted by a clock that all workers share; never 0.
+    pub(crate) turn: u64,
+    /// The time of its values, in nanoseconds since 1970.
+    pub(crate) at: u64,
+}
+
+impl Told {
+    /// Before the first.
+    pub(crate) const NOTHING: Self = Self { turn: 0, at: 0 };
+}
 
 impl Scoreboard {
+    /// When a series that is less than it was began anew, in nanoseconds since 1970; `None` where
+    /// it never did. `key` stands for it, and is not 0.
+    pub(crate) fn beginning(self, key: u64) -> Option<u64> {
+        let (_, since) = self.probe(key).find(|(held, _)| load(held) == key)?;
+        Some(load(since)).filter(|since| *since > 0)
+    }
+
+    /// Remembers that a series began anew. Where there is no place left, it goes on as if nothing
+    /// had been.
+    pub(crate) fn begin_anew(self, key: u64, at: u64) {
+        let relaxed = Ordering::Relaxed;
+        for (held, since) in self.probe(key) {
+            let taken = held.compare_exchange(0, key, relaxed, relaxed);
+            if taken.is_ok() || taken == Err(key) {
+                return since.store(at, relaxed);
+            }
+        }
+    }
+
+    /// The places where a key may be, with their beginnings.
+    fn probe(self, key: u64) -> impl Iterator<Item = (&'static AtomicU64, &'static AtomicU64)> {
+        let start = usize::try_from(key % RESET_PLACES as u64).unwrap_or(0);
+        let places = (0..PROBES).map(move |step| RESETS + (start + step) % RESET_PLACES * 2);
+        places.map(move |cell| (&self.cells[cell], &self.cells[cell + 1]))
+    }
+
     /// A number of this proxy as a whole, the same for all its workers: drawn by the first that
     /// asks. Not 0.
     pub(crate) fn instance(self, draw: impl FnOnce() -> u64) -> u64 {
@@ -16,14 +63,41 @@ impl Scoreboard {
             .map_or_else(|known| known, |_| drawn)
     }
 
-    /// The turn of the last push that a collector took; 0 before the first.
-    pub(crate) fn pushed(self) -> u64 {
-        self.cells[PUSHED].load(Ordering::Acquire)
+    /// The last push that a collector took; `Told::NOTHING` before the first.
+    pub(crate) fn pushed(self) -> Told {
+        self.told(PUSHED)
     }
 
-    /// A collector took the push of this turn.
-    pub(crate) fn set_pushed(self, turn: u64) {
-        self.cells[PUSHED].store(turn, Ordering::Release);
+    /// The last push that was sent: one whose sender died may have been taken or not.
+    pub(crate) fn sent(self) -> Told {
+        self.told(SENT)
+    }
+
+    /// This push is about to be sent.
+    pub(crate) fn set_sent(self, told: Told) {
+        self.tell(SENT, told);
+    }
+
+    /// What became of the push that was sent.
+    pub(crate) fn settle_sent(self, is_taken: bool) {
+        match is_taken {
+            true => self.tell(PUSHED, self.sent()),
+            false => self.tell(SENT, self.pushed()),
+        }
+    }
+
+    fn told(self, first: usize) -> Told {
+        let turn = self.cells[first].load(Ordering::Acquire);
+        Told {
+            turn,
+            at: load(&self.cells[first + 1]),
+        }
+    }
+
+    /// Between two turns is time enough for readers.
+    fn tell(self, first: usize, told: Told) {
+        self.cells[first + 1].store(told.at, Ordering::Relaxed);
+        self.cells[first].store(told.turn, Ordering::Release);
     }
 
     /// A worker begins that will have to be waited for.
@@ -58,6 +132,10 @@ impl Scoreboard {
         let elected = oldest(State::Serving).or_else(|| oldest(State::Draining));
         elected.map(|(number, _)| number)
     }
+}
+
+fn load(cell: &AtomicU64) -> u64 {
+    cell.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -120,6 +198,40 @@ mod tests {
         assert!(!board.is_last(board.slot(0)), "told already");
         board.expect_farewell();
         assert!(board.is_last(board.slot(0)));
+    }
+
+    #[test]
+    fn beginnings_are_known_to_all() {
+        let board = board(&[]);
+        let crowd = RESET_PLACES as u64;
+        assert_eq!(board.beginning(7), None);
+        board.begin_anew(7, 10);
+        board.begin_anew(7 + crowd, 3);
+        assert_eq!(board.beginning(7), Some(10));
+        assert_eq!(board.beginning(7 + crowd), Some(3), "the same place");
+        board.begin_anew(7, 12);
+        assert_eq!(board.beginning(7), Some(12));
+        let last = PROBES as u64 + 3;
+        (2..=last).for_each(|key| board.begin_anew(7 + key * crowd, key));
+        assert_eq!(board.beginning(7 + 2 * crowd), Some(2));
+        assert_eq!(board.beginning(7 + last * crowd), None, "no place");
+    }
+
+    #[test]
+    fn a_push_is_sent_and_then_taken_or_not() {
+        let board = board(&[]);
+        assert_eq!(
+            (board.pushed(), board.sent()),
+            (Told::NOTHING, Told::NOTHING)
+        );
+        let first = Told { turn: 3, at: 30 };
+        board.set_sent(first);
+        assert_eq!((board.pushed(), board.sent()), (Told::NOTHING, first));
+        board.settle_sent(true);
+        assert_eq!((board.pushed(), board.sent()), (first, first));
+        board.set_sent(Told { turn: 4, at: 40 });
+        board.settle_sent(false);
+        assert_eq!((board.pushed(), board.sent()), (first, first));
     }
 
     #[test]

@@ -33,6 +33,12 @@ impl Metric {
     /// The name in Prometheus, as OpenTelemetry's compatibility rules make it, without the `_total`
     /// of a counter's sample.
     pub(crate) fn exposed(&self) -> String {
+        // There `_count` belongs to histograms.
+        match self.name {
+            "process.thread.count" => return "process_threads".to_owned(),
+            "process.unix.file_descriptor.count" => return "process_open_fds".to_owned(),
+            _ => {}
+        }
         let mut name = self.name.replace('.', "_");
         let suffix = match self.unit {
             "s" => "_seconds",

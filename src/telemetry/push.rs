@@ -22,7 +22,7 @@ use super::export::Delivery;
 use super::gather::gather;
 use super::otlp::{self, Envelope};
 use crate::config::{MetricsPush, Telemetry};
-use crate::scoreboard::{Counter, Scoreboard, monotonic_millis};
+use crate::scoreboard::{Counter, Scoreboard, Told, monotonic_millis};
 use ledger::Ledger;
 use reading::Reading;
 
@@ -150,11 +150,10 @@ impl Pusher {
     async fn serve(mut self) {
         let board = self.facts.board;
         let base = match board.pushed() {
-            0 => None,
+            Told::NOTHING => None,
             _ => Some(self.read().await),
         };
-        let started = nanoseconds(board.started());
-        let mut ledger = Ledger::new(self.push.temporality, started, base);
+        let mut ledger = Ledger::new(self.push.temporality, board, base);
         let mut turn = self.turn() + 1;
         while !self.sleep_until(turn).await {
             let is_elected = board.elected() == Some(self.facts.number);
@@ -172,27 +171,31 @@ impl Pusher {
 
     /// One turn: whoever is elected pushes, and all remember what there was to push.
     async fn take(&mut self, ledger: &mut Ledger, turn: u64, is_elected: bool) {
-        ledger.settle(self.facts.board.pushed());
+        let board = self.facts.board;
+        ledger.settle(board.pushed());
         let reading = self.read().await;
-        let points = ledger.points(&reading);
         if is_elected {
-            let requests = otlp::encode(&points, reading.at, REQUEST_BYTES);
-            match self.deliver(requests).await {
-                Ok(reason) => {
-                    self.facts.board.set_pushed(turn);
-                    let lost = u64::from(!reason.is_empty());
-                    self.settle(lost, &reason);
-                }
-                Err(reason) => self.settle(1, &reason),
-            }
+            // A sender that died cannot say any more whether its last push was taken. To tell
+            // something twice is worse than to leave it out.
+            ledger.settle(board.sent());
+            board.set_sent(Told {
+                turn,
+                at: reading.at,
+            });
+            let requests = otlp::encode(&ledger.points(&reading), reading.at, REQUEST_BYTES);
+            let sent = self.deliver(requests).await;
+            board.settle_sent(sent.is_ok());
+            let objection = sent.unwrap_or_else(|reason| reason);
+            self.settle(u64::from(!objection.is_empty()), &objection);
         }
-        drop(points);
         ledger.keep(turn, reading);
     }
 
     async fn read(&self) -> Reading {
-        let mut reading = Reading::at(nanoseconds(SystemTime::now()));
+        let mut reading = Reading::at(0);
         gather(&mut reading, self.facts.board, &self.facts.configuration).await;
+        // No exemplar is younger than what it is an example of.
+        reading.at = nanoseconds(SystemTime::now());
         reading
     }
 

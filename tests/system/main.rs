@@ -28,6 +28,7 @@ mod http_errors;
 mod limits;
 mod limits_by_phase;
 mod metrics;
+mod metrics_push;
 mod privileges;
 mod processes;
 mod redis_outage;

@@ -99,7 +99,7 @@ fn lookups_attempts_vhosts_and_bytes_agree_with_the_log() {
     assert!(scrape.sum("hipache_allocator_bytes", &[("state", "resident")]) > 1e5);
     assert!(scrape.sum("process_memory_usage_bytes", &[("process", "0")]) > 1e5);
     let master = [("process", "master")];
-    assert_eq!(scrape.sum("process_thread_count", &master), 1.0);
+    assert_eq!(scrape.sum("process_threads", &master), 1.0);
 }
 
 #[test]

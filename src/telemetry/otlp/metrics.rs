@@ -162,3 +162,6 @@ fn put_histogram(writer: &mut Writer<'_>, histogram: &Histogram) {
 pub(crate) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,13 @@
-//! From when on the values of a push are counted, and what was told before. Pure.
+//! From when on the values of a push are counted, and what was told before.
 //!
 //! Every worker keeps these books, so that whoever pushes next goes on where the last one stopped.
 
-use std::collections::HashMap;
-
 use super::super::names::Kind;
-use super::super::otlp::{Point, Value};
+use super::super::otlp::{Histogram, Point, Value};
+use super::nanoseconds;
 use super::reading::{Key, Past, Reading};
 use crate::config::Temporality;
+use crate::scoreboard::{Scoreboard, Told};
 
 /// The books of one worker.
 pub(super) struct Ledger {
@@ -18,34 +18,39 @@ pub(super) struct Ledger {
     base: Past,
     /// What was read last, and in which turn.
     last: Option<(u64, Past)>,
-    /// Series that began anew, and when.
-    resets: HashMap<Key, u64>,
+    /// Knows which series began anew, for all workers.
+    board: Scoreboard,
 }
 
 impl Ledger {
     /// The books of a worker that begins with `base`: nothing, since the start, where nobody has
     /// pushed anything yet.
-    pub(super) fn new(temporality: Temporality, started: u64, base: Option<Reading>) -> Self {
+    pub(super) fn new(temporality: Temporality, board: Scoreboard, base: Option<Reading>) -> Self {
+        let started = nanoseconds(board.started());
         let base = base.unwrap_or_else(|| Reading::at(started));
         Self {
             temporality,
             started,
             base: base.into_past(),
             last: None,
-            resets: HashMap::new(),
+            board,
         }
     }
 
-    /// The last turn whose push arrived, whoever pushed.
-    pub(super) fn settle(&mut self, pushed: u64) {
-        if let Some((_, past)) = self.last.take_if(|(turn, _)| *turn <= pushed) {
-            self.base = past;
+    /// A push was taken, whoever sent it: what this worker read in the same turn is taken for what
+    /// was told.
+    pub(super) fn settle(&mut self, told: Told) {
+        if let Some((_, past)) = self.last.take_if(|(turn, _)| *turn == told.turn) {
+            self.base = Past {
+                at: told.at,
+                ..past
+            };
         }
     }
 
-    /// The points of a push.
-    pub(super) fn points<'r>(&mut self, reading: &'r Reading) -> Vec<Point<'r>> {
-        self.find_resets(reading);
+    /// The points of a push; for whoever sends it.
+    pub(super) fn points<'r>(&self, reading: &'r Reading) -> Vec<Point<'r>> {
+        self.tell_resets(reading);
         let series = reading.series.iter();
         series
             .map(|(key, value)| match self.is_delta(key.metric.kind) {
@@ -53,7 +58,7 @@ impl Ledger {
                 false => Point {
                     metric: key.metric,
                     labels: &key.labels,
-                    since: self.resets.get(key).copied().unwrap_or(self.started),
+                    since: self.since(key),
                     is_delta: false,
                     value: value.clone(),
                 },
@@ -63,20 +68,23 @@ impl Ledger {
 
     /// Keeps what was read in a turn.
     pub(super) fn keep(&mut self, turn: u64, reading: Reading) {
-        let past = reading.into_past();
-        self.resets.retain(|key, _| past.values.contains_key(key));
-        self.last = Some((turn, past));
+        self.last = Some((turn, reading.into_past()));
     }
 
-    /// What is less than it was began anew between the two.
-    fn find_resets(&mut self, reading: &Reading) {
-        let last = self.last.as_ref().map_or(&self.base, |(_, past)| past);
+    /// What is less than was told of it began anew since.
+    fn tell_resets(&self, reading: &Reading) {
         for (key, value) in reading.series.iter().filter(|(key, _)| key.grows()) {
-            let earlier = last.values.get(key);
-            if earlier.is_some_and(|earlier| value.since(earlier).is_none()) {
-                self.resets.insert(key.clone(), last.at);
+            let known = self.base.values.get(key);
+            if known.is_some_and(|known| value.since(known).is_none()) {
+                self.board.begin_anew(key.number(), self.base.at);
             }
         }
+    }
+
+    /// Since when a series that only grows is counted.
+    fn since(&self, key: &Key) -> u64 {
+        let anew = self.board.beginning(key.number()).filter(|_| key.grows());
+        anew.unwrap_or(self.started)
     }
 
     fn is_delta(&self, kind: Kind) -> bool {
@@ -92,7 +100,14 @@ impl Ledger {
         let mut more = known.and_then(|known| value.since(known));
         if let Some(Value::Histogram(histogram)) = &mut more {
             let since = self.base.at / 1_000_000;
-            histogram.exemplars.retain(|one| one.at >= since);
+            let Histogram {
+                bounds,
+                counts,
+                exemplars,
+                ..
+            } = histogram;
+            let bucket = |value| bounds.partition_point(|bound| *bound < value);
+            exemplars.retain(|one| one.at >= since && counts[bucket(one.value)] > 0);
         }
         Point {
             metric: key.metric,
@@ -103,3 +118,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

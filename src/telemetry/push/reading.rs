@@ -1,6 +1,7 @@
 //! All metrics at one moment, as values that can be kept and compared.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::super::gather::{Buckets, Number, Pairs, Sink};
 use super::super::names::{Kind, Metric};
@@ -30,8 +31,8 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-impl std::hash::Hash for Key {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
         self.metric.name.hash(state);
         self.labels.hash(state);
     }
@@ -117,6 +118,13 @@ impl Value {
 }
 
 impl Key {
+    /// A number that stands for it in all workers; not 0.
+    pub(super) fn number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish() | 1
+    }
+
     /// Whether it only grows.
     pub(super) fn grows(&self) -> bool {
         matches!(self.metric.kind, Kind::Counter | Kind::Histogram)

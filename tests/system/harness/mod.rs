@@ -10,6 +10,7 @@ mod line;
 mod load;
 mod log;
 mod otlp;
+mod otlp_metrics;
 mod process;
 mod redis;
 mod resp;

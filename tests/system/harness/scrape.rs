@@ -35,6 +35,11 @@ impl Scrape {
         Self { samples, text }
     }
 
+    /// All samples: name and sorted labels, and value.
+    pub(crate) fn samples(&self) -> &BTreeMap<(String, Vec<(String, String)>), f64> {
+        &self.samples
+    }
+
     /// The sum of all samples of this name that have these labels.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.of(name, labels).map(|(_, value)| value).sum()
