@@ -185,6 +185,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::telemetry::{crowded, gather, pieces};
 
     const SIZES: Metric = Metric {
         name: "a",
@@ -252,6 +253,29 @@ a_seconds_count{m="GET"} 3
 # EOF
 "#;
         assert_eq!(write(Format::OpenMetrics), expected);
+    }
+
+    #[test]
+    #[ignore = "a measurement: cargo test --release --lib big_scrape -- --ignored --nocapture"]
+    fn big_scrape() {
+        for (workers, vhosts) in [(2, 100), (64, 100), (64, 1_000)] {
+            let board = crowded(workers, vhosts);
+            let mut runs: Vec<_> = (0..20)
+                .map(|_| {
+                    let mut text = Text::new(Format::OpenMetrics);
+                    let began = std::time::Instant::now();
+                    let (longest, polls) = pieces(gather(&mut text, board, ""));
+                    (longest, began.elapsed(), polls, text.end().len())
+                })
+                .collect();
+            runs.sort();
+            let (longest, all, polls, bytes) = runs[runs.len() / 2];
+            let worst = runs[runs.len() - 1].0;
+            eprintln!(
+                "{workers} workers, {vhosts} vhosts: {bytes} bytes in {all:?}, {polls} pieces, \
+                 longest {longest:?} in the middle run, {worst:?} in the worst"
+            );
+        }
     }
 
     #[test]

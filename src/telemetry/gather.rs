@@ -21,6 +21,8 @@ use crate::scoreboard::{
 };
 pub(crate) use process::resident;
 pub(crate) use sink::{Buckets, Number, Pairs, Sink};
+#[cfg(test)]
+pub(crate) use tests::{crowded, pieces};
 pub(crate) use vhosts::busiest;
 
 /// What is written or read without a pause: a few hundred lines.
@@ -274,3 +276,6 @@ fn timed(sink: &mut impl Sink, snapshot: &Snapshot, timing: Timing, labels: &Pai
     };
     sink.histogram(labels, &buckets);
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ mod writer;
 pub(crate) use access_log::{AccessLog, Process, example_line};
 pub(crate) use events::{Event, emit};
 pub(crate) use gather::{Buckets, Number, Pairs, Sink, Snapshot, busiest, gather, resident};
+#[cfg(test)]
+pub(crate) use gather::{crowded, pieces};
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use otlp::seconds;
 pub(crate) use push::{Facts as PushFacts, Push};

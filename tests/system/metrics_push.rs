@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::admin::builder;
 use crate::harness::{
-    Backend, Collector, Hipache, Load, Redis, SOON, eventually, free_port, response,
+    Backend, Collector, Hipache, Load, Redis, SOON, Samples, eventually, free_port, response,
 };
 
 /// A proxy with an admin listener that pushes to this endpoint.
@@ -25,7 +25,7 @@ fn scene(endpoint: &str, workers: usize, more: &Value) -> (Redis, Backend, Hipac
 }
 
 /// Samples that are the same whenever one looks, as long as there is no traffic.
-fn quiet(samples: &BTreeMap<(String, Vec<(String, String)>), f64>) -> BTreeMap<String, f64> {
+fn quiet(samples: &Samples) -> BTreeMap<String, f64> {
     let moves = |name: &str| {
         let ends = ["uptime_seconds", "heartbeat_age_seconds"];
         let begins = ["process_", "hipache_allocator", "hipache_metrics_exports"];
@@ -73,7 +73,7 @@ fn what_is_pushed_is_what_metrics_shows() {
     let scrape = hipache.scrape();
     assert!(settled.len() > 200, "{}", settled.len());
     let pushed = collector.pushed();
-    let names = |samples: &BTreeMap<(String, Vec<(String, String)>), f64>| {
+    let names = |samples: &Samples| {
         let mut names: Vec<_> = samples.keys().map(|(name, _)| name.clone()).collect();
         names.dedup();
         names

@@ -32,7 +32,7 @@ pub(crate) use log::Log;
 pub(crate) use otlp::{Collector, text as attribute};
 pub(crate) use process::{is_alive, signal, status};
 pub(crate) use redis::{Redis, Subscriber, free_port};
-pub(crate) use scrape::Scrape;
+pub(crate) use scrape::{Samples, Scrape};
 pub(crate) use tls::Authority;
 pub(crate) use wire::Ended;
 

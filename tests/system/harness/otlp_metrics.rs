@@ -9,8 +9,11 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Exemplar, HistogramDataPoint, Metric, NumberDataPoint, metric::Data, number_data_point,
 };
 
+use super::Samples;
 use super::otlp::{check_attributes, find};
 
+/// Those of a trace and a span.
+pub(crate) type Ids = (Vec<u8>, Vec<u8>);
 /// A series: the metric's name, and its attributes in order.
 type Key = (String, Vec<(String, String)>);
 
@@ -21,7 +24,7 @@ pub(crate) struct Pushed {
     /// Requests that were taken.
     pub(crate) requests: usize,
     /// Trace and span ids of the exemplars.
-    pub(crate) exemplars: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) exemplars: Vec<Ids>,
     /// Who sends them: the instance of the service.
     pub(crate) instance: Option<String>,
 }
@@ -196,7 +199,7 @@ impl Pushed {
     }
 
     /// As Prometheus shows it: name, labels in order, value.
-    pub(crate) fn samples(&self) -> BTreeMap<Key, f64> {
+    pub(crate) fn samples(&self) -> Samples {
         let mut samples = BTreeMap::new();
         for ((name, attributes), told) in &self.series {
             let suffix = match told.unit.as_str() {
@@ -334,7 +337,7 @@ fn sorted(attributes: &[KeyValue]) -> Result<Vec<(String, String)>, String> {
 }
 
 /// Exemplars fall in the time of their point and in a bucket that counted something.
-fn check_exemplars(point: &HistogramDataPoint) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+fn check_exemplars(point: &HistogramDataPoint) -> Result<Vec<Ids>, String> {
     let is_sound = |exemplar: &Exemplar| {
         let Some(opentelemetry_proto::tonic::metrics::v1::exemplar::Value::AsDouble(value)) =
             exemplar.value
