@@ -10,18 +10,31 @@
 
 use std::io::{self, IoSlice};
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
+use std::ptr;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
-use nix::libc::ioctl;
+use nix::errno::Errno;
+use nix::libc::{
+    F_GETFD, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP, PR_CAPBSET_READ,
+    SYS_capset, c_ulong, fcntl, ioctl, prctl, syscall,
+};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{ForkResult, Pid, fork};
 use smallvec::SmallVec;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// As many capabilities as a set of the kernel has room for.
+const CAPABILITIES: c_ulong = 64;
+/// An argument that prctl(2) wants to be zero, in full width.
+const UNUSED: c_ulong = 0;
+/// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 /// On which side of a fork the caller finds itself.
 #[derive(Clone, Copy, Debug)]
@@ -35,15 +48,7 @@ pub(crate) enum Forked {
 /// Forks a worker. Refuses when the process has a second thread: in the child that thread would be
 /// missing, with whatever locks it held left locked for ever.
 pub(crate) fn fork_worker() -> io::Result<Forked> {
-    // Where /proc is not mounted nothing can be counted; the rule holds all the same.
-    if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
-        let count = threads.count();
-        if count != 1 {
-            return Err(io::Error::other(format!(
-                "the master has {count} threads at a fork, expected 1"
-            )));
-        }
-    }
+    require_one_thread("a fork")?;
     // SAFETY: this process has one thread (checked above; the master starts none), so the child
     // inherits no lock held by another and may go on with any code, not only with what is safe in
     // a signal handler.
@@ -51,6 +56,31 @@ pub(crate) fn fork_worker() -> io::Result<Forked> {
         ForkResult::Parent { child } => Ok(Forked::Master(child)),
         ForkResult::Child => Ok(Forked::Worker),
     }
+}
+
+fn require_one_thread(at: &str) -> io::Result<()> {
+    // Where /proc is not mounted nothing can be counted; the rule holds all the same.
+    if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
+        let count = threads.count();
+        if count != 1 {
+            return Err(io::Error::other(format!(
+                "this process has {count} threads at {at}, expected 1"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Removes variables from the environment. Refuses when the process has a second thread, which
+/// could read them meanwhile.
+pub(crate) fn unset_variables(names: &[&str]) -> io::Result<()> {
+    require_one_thread("a change of the environment")?;
+    for name in names {
+        // SAFETY: this process has one thread (checked above), so nobody else reads or writes the
+        // environment.
+        unsafe { std::env::remove_var(name) };
+    }
+    Ok(())
 }
 
 /// Maps this many cells of a memory file, shared with every process forked later. The file must be
@@ -73,6 +103,27 @@ pub(crate) fn share_cells(memory: &OwnedFd, cells: usize) -> io::Result<&'static
     Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<AtomicU64>(), cells) })
 }
 
+/// Gives every unused page of jemalloc's back to the kernel, at once and from all arenas. Takes a
+/// while where there is much to give: not for the thread that serves.
+pub(crate) fn purge_arenas() -> io::Result<()> {
+    // 4096 stands for all arenas (`MALLCTL_ARENAS_ALL`).
+    let name = c"arena.4096.purge";
+    // SAFETY: the name is ended by a zero byte, and this control neither reads nor writes a value.
+    let error = unsafe {
+        jemalloc_sys::mallctl(
+            name.as_ptr(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            0,
+        )
+    };
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Lets the kernel discard a signal, also one that is already pending.
 pub(crate) fn ignore_signal(which: Signal) -> io::Result<()> {
     // SAFETY: no handler of ours is installed, so no code runs in signal context.
@@ -93,6 +144,51 @@ pub(crate) fn reset_signal(which: Signal) -> io::Result<()> {
 pub(crate) fn own_received(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just installed this descriptor for us; nobody else knows its number.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Takes ownership of a listening socket that this program was started with. Refuses any other
+/// descriptor, so none that another part of this program has opened.
+///
+/// To be called once for each number, before this program opens a listening socket of its own.
+pub(crate) fn own_inherited_listener(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: only asks for the descriptor's flags, and the number need not be open for that.
+    Errno::result(unsafe { fcntl(descriptor, F_GETFD) })?;
+    // SAFETY: it is open (checked above), and nothing closes it while it is borrowed here.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    if !matches!(getsockopt(&borrowed, sockopt::AcceptConn), Ok(true)) {
+        return Err(io::Error::other("not a listening socket"));
+    }
+    // SAFETY: it is open and listens, which nothing does that this program has opened so far: it
+    // was inherited, and nobody here knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Takes every capability from the bounding set, so that none can come back by executing a program.
+pub(crate) fn drop_bounding_capabilities() -> io::Result<()> {
+    for capability in 0..CAPABILITIES {
+        // SAFETY: neither call touches memory of ours; a number that the kernel does not know is
+        // an error.
+        if unsafe { prctl(PR_CAPBSET_READ, capability, UNUSED, UNUSED, UNUSED) } == 1 {
+            // SAFETY: as above.
+            Errno::result(unsafe { prctl(PR_CAPBSET_DROP, capability, UNUSED, UNUSED, UNUSED) })?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives up every capability that this thread has, could raise, or would pass on.
+pub(crate) fn clear_capabilities() -> io::Result<()> {
+    const CLEAR_ALL: c_ulong = PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
+    // SAFETY: touches no memory of ours.
+    Errno::result(unsafe { prctl(PR_CAP_AMBIENT, CLEAR_ALL, UNUSED, UNUSED, UNUSED) })?;
+    // capset(2): the version, and the thread by number, 0 for the caller; then twice the effective,
+    // permitted and inheritable sets, 32 capabilities in each.
+    let mut header: [u32; 2] = [CAPABILITY_VERSION_3, 0];
+    let none = [0_u32; 6];
+    // SAFETY: both arrays have the layout above and live until the call returns; it writes at most
+    // the version of the header back, and only when it does not know ours.
+    Errno::result(unsafe { syscall(SYS_capset, header.as_mut_ptr(), none.as_ptr()) })?;
+    Ok(())
 }
 
 /// Reads from a Tokio stream straight into hyper's buffer, and says how many bytes came; 0 is the
@@ -152,8 +248,27 @@ pub(crate) fn unsent_bytes(socket: &impl AsRawFd) -> io::Result<u32> {
     let mut bytes: nix::libc::c_int = 0;
     // SAFETY: the descriptor is open while its owner is borrowed, and the kernel writes one `int`.
     let result = unsafe { ioctl(socket.as_raw_fd(), nix::libc::TIOCOUTQ, &raw mut bytes) };
-    nix::errno::Errno::result(result)?;
+    Errno::result(result)?;
     Ok(bytes.unsigned_abs())
+}
+
+/// Whether a packet filter is attached to a socket: `SO_GET_FILTER` of socket(7), which gives its
+/// length where no room for the instructions is offered.
+pub(crate) fn has_filter(socket: &impl AsRawFd) -> io::Result<bool> {
+    let mut instructions: nix::libc::socklen_t = 0;
+    // SAFETY: the descriptor is open while its owner is borrowed; with a length of zero the kernel
+    // writes nothing but that length.
+    let result = unsafe {
+        nix::libc::getsockopt(
+            socket.as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_GET_FILTER,
+            std::ptr::null_mut(),
+            &raw mut instructions,
+        )
+    };
+    nix::errno::Errno::result(result)?;
+    Ok(instructions > 0)
 }
 
 /// Puts a descriptor on the poller of the current Tokio runtime. The caller does not exchange it

@@ -28,8 +28,8 @@ use tokio::time::timeout;
 
 use crate::listener::{Listeners, Shortage};
 use crate::route::Router;
-use crate::scoreboard::{Counter, Scoreboard, Slot, State};
-use crate::telemetry::{Event, emit, gather};
+use crate::scoreboard::{Counter, Slot, State};
+use crate::telemetry::{Event, Source, emit, gather};
 use io::AdminIo;
 use text::{Format, Text};
 
@@ -44,13 +44,12 @@ const HEAD_FIELDS: usize = 32;
 
 /// What answers are made from.
 pub(crate) struct Facts {
-    pub(crate) board: Scoreboard,
     /// The answering worker.
     pub(crate) number: usize,
     pub(crate) slot: Slot,
     pub(crate) router: Rc<Router>,
-    /// Hash of the configuration in force.
-    pub(crate) configuration: String,
+    /// What metrics are read from.
+    pub(crate) source: Source,
 }
 
 /// Answers on these sockets until the task that this runs in ends.
@@ -142,7 +141,7 @@ async fn answer(request: Request<Incoming>, facts: Rc<Facts>) -> Result<Answer, 
         "/metrics" => {
             let format = Format::wanted(request.headers());
             let mut text = Text::new(format);
-            gather(&mut text, facts.board, &facts.configuration).await;
+            gather(&mut text, &facts.source).await;
             reply(StatusCode::OK, format.content_type(), text.end())
         }
         "/healthz" => plain(StatusCode::OK, "alive\n"),

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use tokio::task::yield_now;
 
 use super::Facts;
-use crate::scoreboard::{Counter, Gauge, Slot};
+use crate::scoreboard::{Counter, Gauge, Reload, Seat};
 use crate::telemetry::{Snapshot, busiest, resident};
 
 /// Backends listed as dead, at most.
@@ -17,18 +17,22 @@ const VHOSTS: usize = 20;
 /// The object.
 pub(super) async fn status(facts: &Facts) -> Json {
     let mut workers = Vec::new();
-    let snapshot = Snapshot::of(facts.board);
-    for (number, slot) in facts.board.used() {
-        workers.push(worker(number, slot));
+    let snapshot = Snapshot::of(facts.source.board);
+    for (number, seat) in facts.source.board.living() {
+        workers.push(worker(number, seat));
         yield_now().await;
     }
-    let uptime = SystemTime::now().duration_since(facts.board.started());
-    let master = facts.board.master();
+    let since = |moment| SystemTime::now().duration_since(moment).unwrap_or_default();
+    let master = facts.source.board.master();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "configuration": facts.configuration,
-        "uptime": uptime.unwrap_or_default().as_secs(),
+        "configuration": facts.source.configuration,
+        "generation": facts.source.board.generation(),
+        "uptime": since(facts.source.board.started()).as_secs(),
+        "configured": since(facts.source.board.configured()).as_secs(),
+        "reloads": reloads(facts),
         "master": { "pid": master, "memory": resident(master) },
+        "cgroupMemory": facts.slot.level(Gauge::CgroupMemory),
         "answeredBy": facts.number,
         "ready": super::readiness(facts).err().map_or(json!(true), Json::from),
         "workers": workers,
@@ -42,28 +46,46 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "spansFailed": snapshot.count(Counter::SpansFailed),
             "metricsDropped": snapshot.count(Counter::MetricsDropped),
             "metricsFailed": snapshot.count(Counter::MetricsFailed),
+            "interimResponses": snapshot.count(Counter::InterimLost),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
     })
 }
 
-fn worker(number: usize, slot: Slot) -> Json {
-    let life = slot.life();
+fn worker(number: usize, seat: Seat) -> Json {
+    let life = seat.life();
     json!({
-        "slot": number,
+        "worker": number,
+        "slot": life.slot,
+        "generation": life.generation,
         "pid": life.pid,
         "state": life.state.as_str(),
         "heartbeatAge": life.heartbeat_age.as_secs_f64(),
         "uptime": life.uptime.as_secs(),
         "memory": resident(life.pid),
-        "allocated": slot.level(Gauge::Allocated),
-        "exchanges": slot.count(Counter::Exchanges),
-        "connections": slot.count(Counter::Connections),
-        "openConnections": slot.level(Gauge::OpenConnections),
-        "openExchanges": slot.level(Gauge::OpenExchanges),
-        "openTunnels": slot.level(Gauge::OpenTunnels),
-        "redisLinks": slot.level(Gauge::RedisLinks),
+        "memoryLimit": seat.level(Gauge::MemoryLimit),
+        "allocator": {
+            "allocated": seat.level(Gauge::Allocated),
+            "active": seat.level(Gauge::Active),
+            "resident": seat.level(Gauge::Resident),
+            "retained": seat.level(Gauge::Retained),
+        },
+        "exchanges": life.exchanges,
+        "connections": life.connections,
+        "openConnections": seat.level(Gauge::OpenConnections),
+        "openExchanges": seat.level(Gauge::OpenExchanges),
+        "openTunnels": seat.level(Gauge::OpenTunnels),
+        "redisLinks": seat.level(Gauge::RedisLinks),
     })
+}
+
+/// How many reloads ended in which way.
+fn reloads(facts: &Facts) -> Json {
+    let counts = Reload::ALL.map(|result| {
+        let count = facts.source.board.reloads(result);
+        (result.as_str().to_owned(), count.into())
+    });
+    Json::Object(counts.into_iter().collect())
 }
 
 fn links(facts: &Facts) -> Vec<Json> {
@@ -88,7 +110,7 @@ fn dead(facts: &Facts) -> Vec<Json> {
 }
 
 async fn vhosts(facts: &Facts) -> Vec<Json> {
-    let mut vhosts = busiest(facts.board).await;
+    let mut vhosts = busiest(facts.source.board).await;
     vhosts.sort_by_key(|vhost| std::cmp::Reverse(vhost.requests()));
     let shown = vhosts.iter().take(VHOSTS);
     shown

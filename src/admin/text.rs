@@ -259,12 +259,12 @@ a_seconds_count{m="GET"} 3
     #[ignore = "a measurement: cargo test --release --lib big_scrape -- --ignored --nocapture"]
     fn big_scrape() {
         for (workers, vhosts) in [(2, 100), (64, 100), (64, 1_000)] {
-            let board = crowded(workers, vhosts);
+            let source = crowded(workers, vhosts);
             let mut runs: Vec<_> = (0..20)
                 .map(|_| {
                     let mut text = Text::new(Format::OpenMetrics);
                     let began = std::time::Instant::now();
-                    let (longest, polls) = pieces(gather(&mut text, board, ""));
+                    let (longest, polls) = pieces(gather(&mut text, &source));
                     (longest, began.elapsed(), polls, text.end().len())
                 })
                 .collect();

@@ -22,6 +22,8 @@ mod load;
 mod log_file;
 mod log_format;
 mod log_values;
+mod memory;
+mod origin;
 mod quick;
 mod resolve;
 mod show;
@@ -42,9 +44,10 @@ pub(crate) use access_log::MAX_LOGS;
 pub use access_log::{AccessLog, Filter, Masks, NameSet, Names, Queue, Syslog, Target};
 pub(crate) use check::check;
 pub(crate) use findings::Findings;
-pub(crate) use load::{find, load};
+pub(crate) use load::find;
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
-pub(crate) use quick::{QuickRoute, quick};
+pub use origin::Origin;
+pub use quick::QuickRoute;
 pub(crate) use show::{hash, show};
 pub use telemetry::{
     Exemplars, Exporter, Limits, MetricsPush, Propagator, Sampler, Signal, SpanQueue, Telemetry,
@@ -83,10 +86,18 @@ pub struct Server {
     pub max_sockets: usize,
     /// The limits of waiting.
     pub timeouts: Timeouts,
+    /// How large a worker may grow.
+    pub memory: Memory,
     /// How long a final stop waits for what is in flight. Default 30 s.
     pub graceful_wait: Duration,
+    /// How long a worker that is replaced waits for what is in flight. Default: as long as it takes.
+    pub drain_wait: Option<Duration>,
+    /// Silence of a worker's runtime after which it is killed; `None`: never. Default 10 s.
+    pub heartbeat_timeout: Option<Duration>,
     /// How long a draining worker keeps an idle connection for one more request. Default 5 s.
     pub drain_idle: Duration,
+    /// Let a worker that crashes leave a core, which holds what clients sent. Default false.
+    pub core_dumps: bool,
     /// How long a backend stays dead after a mark. Default 30 s.
     pub dead_backend_ttl: Duration,
     /// Attempts after the first. Default 3.
@@ -102,6 +113,18 @@ pub struct Server {
     pub static_dir: Option<PathBuf>,
     /// Keep lookups in each worker; `None`: ask for every request.
     pub lru_cache: Option<LruCache>,
+}
+
+/// How large a worker may grow, and when that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of one worker; `None`: no limit. Default: half of what the system lets the process
+    /// use, divided by the workers, but at least 200 MiB.
+    pub limit: Option<u64>,
+    /// Between two looks. Default 10 s.
+    pub check_interval: Duration,
+    /// Age that a worker must have reached to be replaced. Default 60 s.
+    pub min_age: Duration,
 }
 
 /// The limits of waiting; `None` is no limit. `tcpTimeout` is the default of all but the tunnel's.

@@ -8,6 +8,7 @@ mod endpoint;
 mod env;
 mod file;
 mod files;
+mod methods;
 mod metrics;
 mod show;
 mod signal;
@@ -36,6 +37,8 @@ pub struct Telemetry {
     pub propagators: Vec<Propagator>,
     /// Attributes of this service.
     pub resource: Vec<(String, String)>,
+    /// Methods that are told by their names; all others are `_OTHER`.
+    pub known_methods: Vec<String>,
     /// `None`: nothing is exported.
     pub traces: Option<Traces>,
     /// `None`: they are not pushed.
@@ -74,8 +77,6 @@ pub struct Traces {
     pub slower_than: Option<Duration>,
     /// How spans wait.
     pub queue: SpanQueue,
-    /// Methods that are told by their names.
-    pub known_methods: Vec<String>,
     /// What a span may hold.
     pub limits: Limits,
 }
@@ -130,8 +131,8 @@ pub struct Limits {
     pub attributes: usize,
     /// Events of a span. Default 128.
     pub events: usize,
-    /// Bytes of a text in an attribute. Default: no limit.
-    pub value_bytes: Option<usize>,
+    /// Characters of a text in an attribute. Default: no limit.
+    pub value_length: Option<usize>,
 }
 
 /// What the file and the environment say together.
@@ -151,15 +152,36 @@ pub(super) fn resolve(
     let section = written.metrics.as_ref();
     let exemplars = metrics::exemplars(section.unwrap_or(&Default::default()), &mut env);
     let metrics = metrics::metrics(section.unwrap_or(&Default::default()), &mut env);
+    unsupported(&mut env);
+    let known_methods = methods::known(&written, &mut env);
     let traces = traces(written, &mut env);
     Telemetry {
         propagators,
         resource,
+        known_methods,
         traces: traces.filter(|_| has_traces),
         metrics: metrics.filter(|_| has_metrics),
         exemplars,
         trace_header,
         proxy_status,
+    }
+}
+
+/// Tells of variables of the specification that would be without effect.
+fn unsupported(env: &mut Env<'_>) {
+    for (name, text) in [
+        (
+            "OTEL_CONFIG_FILE",
+            "this file is not read; the section telemetry of config.json says the same",
+        ),
+        (
+            "OTEL_LOG_LEVEL",
+            "this has no effect; HIPACHE_LOG sets the level of the process's own log",
+        ),
+    ] {
+        if env.text(&[name]).is_some() {
+            env.findings.warning(name, text);
+        }
     }
 }
 
@@ -235,13 +257,14 @@ impl Propagator {
 
 fn trace_header(written: &WrittenTelemetry, findings: &mut Findings) -> Option<HeaderName> {
     let name = written.trace_header.as_ref()?;
-    let parsed = HeaderName::from_bytes(name.as_bytes());
-    parsed
-        .map_err(|_| {
-            let text = format_args!("{name:?} is no name of a header");
-            findings.error("telemetry.traceHeader", text);
-        })
-        .ok()
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        let text = format_args!("{name:?} is no name of a header");
+        findings.error("telemetry.traceHeader", text);
+        return None;
+    }
+    // Every response gets a copy of it, and those of a name that lives as long as the process cost
+    // neither an allocation nor a count.
+    Some(HeaderName::from_static(name.to_ascii_lowercase().leak()))
 }
 
 #[cfg(test)]

@@ -66,19 +66,24 @@ impl Listener {
     /// Puts the socket on the current runtime, through a descriptor of its own. What is in the queue
     /// already is accepted, too: a poller tells of it when the socket is added.
     pub(crate) fn open_queue(&self) -> io::Result<Queue> {
+        self.listen()?;
         Ok(Queue {
             socket: TcpListener::from_std(self.socket.try_clone()?)?,
             address: self.address,
         })
     }
 
-    /// Accepts what is in the queue now, and gives the number.
+    /// Accepts what is in the queue now, and gives the number. The queue of a socket that was lent
+    /// outlives us: what is in it waits for the next start.
     ///
     /// Asks the kernel itself: the runtime knows only what its poller told it last.
     pub(crate) fn empty_queue(
         &self,
         receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
     ) -> io::Result<usize> {
+        if self.is_lent {
+            return Ok(0);
+        }
         let mut count = 0;
         loop {
             let (stream, peer) = match self.socket.accept() {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::{
-    Admin, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Telemetry, Timeouts,
+    Admin, Http, LruCache, Memory, RedisAddress, RedisDriver, RedisServer, Server, Telemetry,
+    Timeouts,
 };
 
 fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
@@ -21,8 +22,16 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
                 idle_body: None,
                 tunnel: None,
             },
+            memory: Memory {
+                limit: None,
+                check_interval: Duration::ZERO,
+                min_age: Duration::ZERO,
+            },
             graceful_wait: Duration::ZERO,
+            drain_wait: None,
+            heartbeat_timeout: None,
             drain_idle: Duration::ZERO,
+            core_dumps: false,
             dead_backend_ttl: Duration::from_secs(30),
             retry_on_error: 0,
             access_logs: Vec::new(),
@@ -45,6 +54,7 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             resource: Vec::new(),
             metrics: None,
             exemplars: crate::config::Exemplars::TraceBased,
+            known_methods: Vec::new(),
             propagators: Vec::new(),
             traces: None,
             trace_header: None,

@@ -1,4 +1,4 @@
-//! What a slot counts and measures: the names of its cells.
+//! What a seat counts and measures: the names of its cells.
 
 /// What is counted. One cell each; only ever added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub(crate) enum Counter {
     VhostRequestsForgotten,
     /// Connections to the admin listener that were closed because there were too many.
     AdminRefused,
+    /// 1xx responses that a client did not read in time and that were let go.
+    InterimLost,
     /// Spans that were to be exported; each ends as exported, dropped or failed.
     SpansQueued,
     /// Spans that the collector took.
@@ -64,6 +66,14 @@ pub(crate) enum Counter {
     MetricsFailed,
     /// Exports that were due while another was still on its way.
     MetricsDropped,
+    /// Looks at the worker's memory that found it over its limit.
+    MemoryOverLimit,
+    /// Times that unused memory was given back to the system.
+    MemoryPurges,
+    /// Bytes given back by it.
+    MemoryPurgedBytes,
+    /// Times that the worker asked to be replaced for its memory.
+    ReplacementsWanted,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -87,6 +97,12 @@ pub(crate) enum Gauge {
     Resident,
     /// Bytes that jemalloc keeps mapped, and would give back.
     Retained,
+    /// Bytes of the worker in memory, as the kernel counts: more than jemalloc's.
+    ResidentSet,
+    /// Bytes that the control group uses, page cache included.
+    CgroupMemory,
+    /// Bytes that the worker may use; 0 is no limit.
+    MemoryLimit,
     /// Connections to Redis that are up. The last gauge.
     RedisLinks,
 }
@@ -129,6 +145,70 @@ impl Death {
             Self::CouldNotStart => "could_not_start",
             Self::Signal => "signal",
             Self::Status => "exit_status",
+        }
+    }
+}
+
+/// Why a process took the place of another, as the master counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Replacement {
+    /// The old one took too much memory.
+    Memory,
+    /// The configuration was read again.
+    Reload,
+    /// The program was replaced in place.
+    Upgrade,
+    /// The old one did not turn any more, and was killed.
+    Hung,
+    /// The old one died. The last.
+    Died,
+}
+
+impl Replacement {
+    /// All reasons, in the order of their cells.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Reload,
+        Self::Upgrade,
+        Self::Hung,
+        Self::Died,
+    ];
+
+    /// The word in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Reload => "reload",
+            Self::Upgrade => "upgrade",
+            Self::Hung => "hung",
+            Self::Died => "died",
+        }
+    }
+}
+
+/// What became of a reload or an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Reload {
+    /// Its workers serve.
+    Done,
+    /// It could not begin: nothing was changed.
+    Refused,
+    /// Its workers could not serve: the old ones went on. The last.
+    Abandoned,
+}
+
+impl Reload {
+    /// All of them, in the order of their cells.
+    pub(crate) const ALL: [Self; 3] = [Self::Done, Self::Refused, Self::Abandoned];
+
+    /// The word in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Abandoned => "abandoned",
         }
     }
 }

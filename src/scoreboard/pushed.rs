@@ -4,19 +4,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{FAREWELL, INSTANCE, PUSHED, RESETS, SENT, Scoreboard, Slot, State};
+use super::{PUSH, Scoreboard, Seat, State};
 
 /// Series whose new beginning is remembered, at most.
-const RESET_PLACES: usize = 2048;
+const RESET_PLACES: usize = 16_384;
+const INSTANCE: usize = PUSH;
+const PUSHED: usize = INSTANCE + 1;
+const SENT: usize = PUSHED + 2;
+const FAREWELL: usize = SENT + 2;
 /// Each has its key and its beginning.
-pub(super) const RESET_CELLS: usize = RESET_PLACES * 2;
+const RESETS: usize = PUSH + 8;
+/// A multiple of those in a cache line.
+pub(super) const CELLS: usize = 8 + RESET_PLACES * 2;
 /// Places that are looked at for a key.
 const PROBES: usize = 16;
 
 /// A push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// Counted by a clock that all workers share; never 0.
+    /// When its turn began, in milliseconds of a clock that all workers share; never 0.
     pub(crate) turn: u64,
     /// The time of its values, in nanoseconds since 1970.
     pub(crate) at: u64,
@@ -105,16 +111,16 @@ impl Scoreboard {
         self.cells[FAREWELL].store(0, Ordering::Relaxed);
     }
 
-    /// Whether the worker of this slot, which has nothing left to do, is the last one: all others
+    /// Whether the worker of this seat, which has nothing left to do, is the last one: all others
     /// have nothing left either, or are gone. At most one is told so.
-    pub(crate) fn is_last(self, slot: Slot) -> bool {
-        slot.enter(State::Leaving);
+    pub(crate) fn is_last(self, seat: Seat) -> bool {
+        seat.enter(State::Leaving);
         // All workers take the same steps: enter, then look. So of two that leave at the same
         // moment at least one sees the other.
         std::sync::atomic::fence(Ordering::SeqCst);
         let is_over = |state| matches!(state, State::Leaving | State::Gone);
         let relaxed = Ordering::Relaxed;
-        self.used().all(|(_, slot)| is_over(slot.life().state))
+        self.used().all(|(_, seat)| is_over(seat.life().state))
             && self.cells[FAREWELL]
                 .compare_exchange(0, 1, relaxed, relaxed)
                 .is_ok()
@@ -142,20 +148,22 @@ fn load(cell: &AtomicU64) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Field;
+    use super::super::{Field, Occupant};
     use super::*;
 
     /// A board whose workers are in these states and have run for so many milliseconds.
     fn board(workers: &[(State, u64)]) -> Scoreboard {
         let board = Scoreboard::create(workers.len(), 1).unwrap();
         for (number, (state, age)) in workers.iter().enumerate() {
-            let slot = board.slot(number);
-            slot.occupy(7);
-            slot.set(
-                Field::Started,
-                slot.read(Field::Started).saturating_sub(*age),
-            );
-            slot.enter(*state);
+            let seat = board.seat(number);
+            seat.occupy(Occupant {
+                slot: number,
+                generation: 1,
+                logs: 1,
+            });
+            let started = seat.read(Field::Started);
+            seat.set(Field::Started, started.saturating_sub(*age));
+            seat.enter(*state);
         }
         board
     }
@@ -181,7 +189,7 @@ mod tests {
     #[test]
     fn a_worker_that_hangs_is_passed_over() {
         let board = board(&[(State::Serving, 9), (State::Serving, 1)]);
-        let hung = board.slot(0);
+        let hung = board.seat(0);
         let late = Duration::from_secs(60).as_millis() as u64;
         hung.set(
             Field::Heartbeat,
@@ -193,11 +201,11 @@ mod tests {
     #[test]
     fn one_is_the_last_and_only_one() {
         let board = board(&[(State::Draining, 1), (State::Gone, 1), (State::Draining, 1)]);
-        assert!(!board.is_last(board.slot(0)));
-        assert!(board.is_last(board.slot(2)));
-        assert!(!board.is_last(board.slot(0)), "told already");
+        assert!(!board.is_last(board.seat(0)));
+        assert!(board.is_last(board.seat(2)));
+        assert!(!board.is_last(board.seat(0)), "told already");
         board.expect_farewell();
-        assert!(board.is_last(board.slot(0)));
+        assert!(board.is_last(board.seat(0)));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Logic says what happened; how loud it is and which words are used is decided here alone. What a
 //! peer can cause is throttled, and what the throttle held back is told as a number.
 
+mod lifecycle;
+mod memory;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +13,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, info, warn};
 
+pub(crate) use lifecycle::{Closing, DeathReport, Figures, Lifecycle};
+
 use super::throttle::{Throttle, Verdict};
+pub(crate) use memory::{MemoryEvent, MemoryFigures};
 
 /// Something that happened to the process, not to a request; or the news of a backend.
 pub(crate) enum Event<'a> {
@@ -31,33 +37,8 @@ pub(crate) enum Event<'a> {
         /// Workers to come.
         workers: usize,
     },
-    /// A worker was forked.
-    WorkerStarted {
-        /// Its slot.
-        slot: usize,
-        /// Its process id.
-        pid: i32,
-    },
-    /// A worker accepts connections.
-    WorkerReady {
-        /// Its slot.
-        slot: usize,
-        /// Its process id.
-        pid: i32,
-    },
-    /// A worker ended unasked.
-    WorkerDied {
-        /// Its slot.
-        slot: usize,
-        /// Its process id.
-        pid: i32,
-        /// How it ended: exit status or signal.
-        status: &'a str,
-        /// How long it lived.
-        uptime: Duration,
-        /// Access-log lines that it had not written yet.
-        lost_lines: u64,
-    },
+    /// Something in the life of workers, generations or the program.
+    Lifecycle(Lifecycle<'a>),
     /// The process was told to stop.
     Stopping {
         /// The signal that told it.
@@ -75,16 +56,15 @@ pub(crate) enum Event<'a> {
     },
     /// A worker finishes what it has and accepts no more.
     Draining {
-        /// How long it waits.
-        limit: Duration,
+        /// Why it leaves.
+        why: &'a str,
+        /// How long it waits, if not as long as it takes.
+        limit: Option<Duration>,
     },
-    /// A drain is over.
-    Drained {
-        /// How long it took.
-        took: Duration,
-        /// Exchanges and tunnels that were cut off by the limit.
-        forced: usize,
-    },
+    /// What a worker found out about its memory.
+    Memory(&'a MemoryEvent),
+    /// A drain is over, and its worker: the closing report.
+    Drained(Closing<'a>),
     /// Redis does not answer.
     RedisLost {
         /// Which one, without password.
@@ -201,27 +181,11 @@ fn tell_process(event: &Event<'_>) {
         Event::Listening { address } => info!(%address, "listening"),
         Event::AdminListening { address } => info!(%address, "admin listens"),
         Event::Started { pid, workers } => info!(pid, workers, "started"),
-        Event::WorkerStarted { slot, pid } => info!(slot, pid, "worker started"),
-        Event::WorkerReady { slot, pid } => info!(slot, pid, "worker ready"),
-        Event::WorkerDied {
-            slot,
-            pid,
-            status,
-            uptime,
-            lost_lines,
-        } => {
-            let uptime = whole_milliseconds(*uptime);
-            warn!(slot, pid, status, ?uptime, lost_lines, "worker died");
-        }
+        Event::Lifecycle(event) => lifecycle::tell(event),
         Event::Stopping { signal } => info!(signal, "stopping"),
         Event::Stopped { uptime } => info!(uptime = ?whole_milliseconds(*uptime), "stopped"),
-        Event::Draining { limit } => info!(?limit, "draining"),
-        Event::Drained { took, forced: 0 } => {
-            info!(took = ?whole_milliseconds(*took), forced = 0, "drained");
-        }
-        Event::Drained { took, forced } => {
-            warn!(took = ?whole_milliseconds(*took), forced, "drained, not everything was finished");
-        }
+        Event::Draining { why, limit } => info!(why, limit = %or_none(*limit), "draining"),
+        Event::Drained(closing) => lifecycle::tell_closing(closing),
         _ => tell_surroundings(event),
     }
 }
@@ -268,6 +232,7 @@ fn tell_surroundings(event: &Event<'_>) {
         } => {
             warn!(log, dropped, failed, "access-log lines were lost");
         }
+        Event::Memory(event) => memory::tell(event),
         Event::ConfigurationNotice { finding } => {
             warn!(finding = finding.to_string(), "configuration notice");
         }
@@ -275,19 +240,22 @@ fn tell_surroundings(event: &Event<'_>) {
         Event::Listening { .. }
         | Event::AdminListening { .. }
         | Event::Started { .. }
-        | Event::WorkerStarted { .. }
-        | Event::WorkerReady { .. }
-        | Event::WorkerDied { .. }
+        | Event::Lifecycle(_)
         | Event::Stopping { .. }
         | Event::Stopped { .. }
         | Event::Draining { .. }
-        | Event::Drained { .. } => {}
+        | Event::Drained(_) => {}
     }
 }
 
 /// Nobody reads nanoseconds in a log.
 fn whole_milliseconds(duration: Duration) -> Duration {
     Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000)
+}
+
+/// A limit as people read it.
+fn or_none(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| "none".to_owned(), |limit| format!("{limit:?}"))
 }
 
 #[cfg(test)]

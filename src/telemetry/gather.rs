@@ -1,7 +1,7 @@
 //! Every metric of every worker, read from the scoreboard in one go: what is scraped and what is
 //! pushed come from here.
 //!
-//! Counters are summed over all slots, dead workers included, so nothing ever goes back. It is done
+//! Counters are summed over all seats, dead workers included, so nothing ever goes back. It is done
 //! in pieces, with other tasks in between: each takes well under a millisecond.
 
 mod process;
@@ -10,20 +10,30 @@ mod vhosts;
 mod workers;
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::task::yield_now;
 
-use super::Labels;
-use super::names::{self, METHODS, Metric, VERSIONS, WORDS};
+use super::names::{self, Metric, VERSIONS, WORDS};
+use super::{Labels, Methods};
 use crate::scoreboard::{
-    Counter, Gauge, HTTP_BOUNDS, OVERFLOW, Scoreboard, Series, Slot, Tally, Timing,
+    Counter, Gauge, HTTP_BOUNDS, OVERFLOW, Scoreboard, Seat, Series, Tally, Timing,
 };
 pub(crate) use process::resident;
 pub(crate) use sink::{Buckets, Number, Pairs, Sink};
 #[cfg(test)]
 pub(crate) use tests::{crowded, pieces};
 pub(crate) use vhosts::busiest;
+
+/// What metrics are read from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) board: Scoreboard,
+    /// Those that labels name.
+    pub(crate) methods: Methods,
+    /// Hash of the configuration in force.
+    pub(crate) configuration: String,
+}
 
 /// What is written or read without a pause: a few hundred lines.
 const PIECE: usize = 16;
@@ -47,7 +57,7 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 18] = [
+const SUMS: [(&Metric, Counter); 23] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -63,9 +73,14 @@ const SUMS: [(&Metric, Counter); 18] = [
     (&names::CONNECTS, Counter::UpstreamConnects),
     (&names::REUSES, Counter::UpstreamReuses),
     (&names::WAITS, Counter::UpstreamWaits),
+    (&names::INTERIM_LOST, Counter::InterimLost),
     (&names::LOG_BYTES, Counter::LogBytes),
     (&names::VHOST_FORGOTTEN, Counter::VhostRequestsForgotten),
     (&names::ADMIN_REFUSED, Counter::AdminRefused),
+    (&names::OVER_LIMIT, Counter::MemoryOverLimit),
+    (&names::PURGES, Counter::MemoryPurges),
+    (&names::PURGED, Counter::MemoryPurgedBytes),
+    (&names::REPLACEMENTS_WANTED, Counter::ReplacementsWanted),
 ];
 
 type Outcomes = [(&'static str, Counter)];
@@ -100,7 +115,7 @@ const OUTCOMES: [(&Metric, &Outcomes); 3] = [
 ];
 
 /// All slots, to be summed up.
-pub(crate) struct Snapshot(Vec<(usize, Slot)>);
+pub(crate) struct Snapshot(Vec<(usize, Seat)>);
 
 impl Snapshot {
     /// Those of this board.
@@ -132,11 +147,12 @@ impl Snapshot {
     }
 }
 
-/// Reads all metrics. `configuration` is the hash of the one in force.
-pub(crate) async fn gather(sink: &mut impl Sink, board: Scoreboard, configuration: &str) {
+/// Reads all metrics.
+pub(crate) async fn gather(sink: &mut impl Sink, source: &Source) {
+    let board = source.board;
     let snapshot = Snapshot::of(board);
-    identity(sink, board, configuration);
-    requests(sink, &snapshot).await;
+    identity(sink, source);
+    requests(sink, &source.methods, &snapshot).await;
     sums(sink, &snapshot);
     yield_now().await;
     outcomes(sink, &snapshot);
@@ -147,17 +163,23 @@ pub(crate) async fn gather(sink: &mut impl Sink, board: Scoreboard, configuratio
     workers::workers(sink, board, &snapshot.0).await;
 }
 
-fn identity(sink: &mut impl Sink, board: Scoreboard, configuration: &str) {
+fn identity(sink: &mut impl Sink, source: &Source) {
+    let board = source.board;
     sink.begin(&names::BUILD);
     sink.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
     sink.begin(&names::CONFIGURATION);
-    sink.sample(&[("hash", configuration)], 1_u64);
-    let uptime = SystemTime::now().duration_since(board.started());
+    sink.sample(&[("hash", &source.configuration)], 1_u64);
+    sink.begin(&names::CONFIGURED);
+    let configured = board.configured().duration_since(UNIX_EPOCH);
+    sink.sample(&[], configured.unwrap_or_default().as_secs_f64());
+    sink.begin(&names::GENERATION);
+    sink.sample(&[], board.generation());
     sink.begin(&names::UPTIME);
+    let uptime = SystemTime::now().duration_since(board.started());
     sink.sample(&[], uptime.unwrap_or_default().as_secs_f64());
 }
 
-async fn requests(sink: &mut impl Sink, snapshot: &Snapshot) {
+async fn requests(sink: &mut impl Sink, methods: &Methods, snapshot: &Snapshot) {
     let mut all: BTreeMap<u64, Series> = BTreeMap::new();
     for (_, slot) in &snapshot.0 {
         for (key, series) in slot.requests() {
@@ -167,7 +189,7 @@ async fn requests(sink: &mut impl Sink, snapshot: &Snapshot) {
     }
     sink.begin(&names::REQUEST_DURATION);
     for (written, (key, series)) in all.iter().enumerate() {
-        request(sink, *key, series);
+        request(sink, methods, (*key, series));
         if written % PIECE == PIECE - 1 {
             yield_now().await;
         }
@@ -177,7 +199,7 @@ async fn requests(sink: &mut impl Sink, snapshot: &Snapshot) {
     sink.sample(&[(names::SCHEME, SCHEME)], active);
 }
 
-fn request(sink: &mut impl Sink, key: u64, series: &Series) {
+fn request(sink: &mut impl Sink, methods: &Methods, (key, series): (u64, &Series)) {
     let buckets = Buckets {
         bounds: &HTTP_BOUNDS,
         counts: &series.buckets,
@@ -199,7 +221,7 @@ fn request(sink: &mut impl Sink, key: u64, series: &Series) {
         end => WORDS[end],
     };
     let labels = [
-        (names::METHOD, METHODS[labels.method]),
+        (names::METHOD, methods.name(labels.method)),
         (names::SCHEME, SCHEME),
         (names::STATUS, &status),
         (names::VERSION, VERSIONS[labels.version]),

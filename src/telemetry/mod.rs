@@ -3,10 +3,12 @@
 //! Knows no other module's types: events and records carry plain borrowed values.
 
 mod access_log;
+mod base64;
 mod busiest;
 mod events;
 mod export;
 mod gather;
+mod methods;
 mod metrics;
 pub(crate) mod names;
 mod otlp;
@@ -19,13 +21,18 @@ mod trace;
 mod writer;
 
 pub(crate) use access_log::{AccessLog, Process, example_line};
-pub(crate) use events::{Event, emit};
-pub(crate) use gather::{Buckets, Number, Pairs, Sink, Snapshot, busiest, gather, resident};
+pub(crate) use events::{
+    Closing, DeathReport, Event, Figures, Lifecycle, MemoryEvent, MemoryFigures, emit,
+};
+pub(crate) use gather::{
+    Buckets, Number, Pairs, Sink, Snapshot, Source, busiest, gather, resident,
+};
 #[cfg(test)]
 pub(crate) use gather::{crowded, pieces};
+pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use otlp::seconds;
-pub(crate) use push::{Facts as PushFacts, Push};
+pub(crate) use push::Push;
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
 pub(crate) use stderr::init;
 pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

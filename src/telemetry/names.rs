@@ -92,6 +92,7 @@ metrics! {
     CONNECTS: Counter "hipache.upstream.connects" "{connection}" "Connections to backends opened.";
     REUSES: Counter "hipache.upstream.reuses" "{request}" "Requests sent on a kept connection.";
     WAITS: Counter "hipache.upstream.waits" "{request}" "Requests that had to wait for a free connection.";
+    INTERIM_LOST: Counter "hipache.interim_responses_lost" "{response}" "1xx responses let go because their clients did not read them in time.";
     WAIT_DURATION: Histogram "hipache.upstream.wait.duration" "s" "How long requests waited for a free connection.";
     CONNECT_DURATION: Histogram "hipache.upstream.connect.duration" "s" "Steps of connecting to a backend.";
     FIRST_BYTE_DURATION: Histogram "hipache.upstream.first_byte.duration" "s" "From the pick of a backend to the head of its response.";
@@ -104,10 +105,20 @@ metrics! {
     VHOST_DURATION: Histogram "hipache.vhost.request.duration" "s" "Duration of requests of the busiest vhosts.";
     VHOST_FORGOTTEN: Counter "hipache.vhost.requests_forgotten" "{request}" "Requests of vhosts that gave up their place and are shown no longer.";
     WORKER_STATE: Level "hipache.worker.state" "{worker}" "1 for the state that the worker is in.";
-    WORKER_EXCHANGES: Counter "hipache.worker.exchanges" "{exchange}" "Exchanges finished by the workers of a slot.";
+    WORKER_EXCHANGES: Counter "hipache.worker.exchanges" "{exchange}" "Exchanges finished by the workers of a seat.";
     WORKER_UPTIME: Gauge "hipache.worker.uptime" "s" "Age of the worker.";
     WORKER_HEARTBEAT: Gauge "hipache.worker.heartbeat_age" "s" "Since the worker's runtime last turned.";
     WORKER_DEATHS: Counter "hipache.worker.deaths" "{worker}" "Workers that died while the proxy ran, by reason; each is replaced.";
+    MEMORY_LIMIT: Level "hipache.worker.memory_limit" "By" "Memory that a worker may use; 0 is no limit.";
+    CGROUP_MEMORY: Gauge "hipache.cgroup.memory" "By" "Memory that the control group uses, page cache included.";
+    OVER_LIMIT: Counter "hipache.memory.over_limit" "{look}" "Looks at a worker's memory that found it over its limit.";
+    PURGES: Counter "hipache.memory.purges" "{purge}" "Times that a worker over its limit gave memory back.";
+    PURGED: Counter "hipache.memory.purged" "By" "Bytes given back by workers over their limit.";
+    REPLACEMENTS_WANTED: Counter "hipache.worker.replacements_wanted" "{worker}" "Times that a worker asked to be replaced for its memory.";
+    REPLACEMENTS: Counter "hipache.worker.replacements" "{worker}" "Workers whose place another took, by reason.";
+    RELOADS: Counter "hipache.reloads" "{reload}" "Reloads of the configuration, by result.";
+    CONFIGURED: Gauge "hipache.configured.timestamp" "s" "When the configuration in force was read: at the last reload that was done, or at the start.";
+    GENERATION: Gauge "hipache.generation" "{generation}" "The generation of workers that serves; each reload or upgrade makes one.";
     MEMORY: Level "hipache.allocator" "By" "jemalloc's own figures.";
     CPU: Counter "process.cpu.time" "s" "CPU time of a process; begins anew with each worker.";
     RESIDENT: Level "process.memory.usage" "By" "Resident memory of a process.";
@@ -138,6 +149,7 @@ pub(crate) const WORKER: &str = "worker";
 pub(crate) const PROCESS: &str = "process";
 pub(crate) const STATE: &str = "state";
 pub(crate) const REASON: &str = "reason";
+pub(crate) const RESULT: &str = "result";
 
 /// The methods that the conventions know, the usual ones first; the last stands for all others.
 pub(crate) const METHODS: [&str; 11] = [
@@ -147,6 +159,9 @@ pub(crate) const METHODS: [&str; 11] = [
 
 /// Protocol versions; the first where no request was understood.
 pub(crate) const VERSIONS: [&str; 4] = ["", "1.0", "1.1", "2.0"];
+
+/// The label of the vhosts that are not among the busiest.
+pub(crate) const OTHER_VHOSTS: &str = "other";
 
 /// Status classes of vhosts by the first digit; the first where no status was sent.
 pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -176,6 +191,18 @@ pub(crate) const WORDS: [&str; 24] = [
     "tunnel_idle",
     "http_protocol_error",
     "shutdown",
+    "proxy_internal_error",
+];
+
+/// Those of an attempt that got no connection to send on.
+pub(crate) const CONNECT_FAILURES: [&str; 8] = [
+    "connection_limit_reached",
+    "dns_error",
+    "dns_timeout",
+    "connection_refused",
+    "destination_unavailable",
+    "connection_timeout",
+    "tls_protocol_error",
     "proxy_internal_error",
 ];
 

@@ -15,7 +15,7 @@ mod wire;
 
 pub(crate) use metrics::seconds;
 pub(super) use metrics::{Histogram, Point, Value, encode};
-pub(super) use request::{Envelope, rejected};
+pub(super) use request::{Envelope, rejected, retry_delay};
 pub(crate) use span::Encoder;
 
 #[cfg(test)]

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 use super::events::{Event, emit};
 use super::export::Delivery;
-use super::gather::gather;
+use super::gather::{Source, gather};
 use super::otlp::{self, Envelope};
 use crate::config::{MetricsPush, Telemetry};
-use crate::scoreboard::{Counter, Scoreboard, Told, monotonic_millis};
+use crate::scoreboard::{Counter, Scoreboard, Seat, Told, monotonic_millis};
 use ledger::Ledger;
 use reading::Reading;
 
@@ -33,22 +33,13 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pushing thread of one worker.
 pub(crate) struct Push {
-    facts: Facts,
+    board: Scoreboard,
+    seat: Seat,
     /// Tells the thread to end.
     ending: watch::Sender<bool>,
     /// It pushes once more before.
     is_last: Arc<AtomicBool>,
     done: Receiver<()>,
-}
-
-/// What metrics are made from.
-#[derive(Clone, Debug)]
-pub(crate) struct Facts {
-    pub(crate) board: Scoreboard,
-    /// This worker.
-    pub(crate) number: usize,
-    /// Hash of the configuration in force.
-    pub(crate) configuration: String,
 }
 
 impl Push {
@@ -57,18 +48,24 @@ impl Push {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(crate) fn start(telemetry: &Telemetry, facts: Facts) -> io::Result<Option<Self>> {
+    pub(crate) fn start(
+        telemetry: &Telemetry,
+        source: Source,
+        number: usize,
+    ) -> io::Result<Option<Self>> {
         let Some(push) = &telemetry.metrics else {
             return Ok(None);
         };
-        facts.board.expect_farewell();
+        let board = source.board;
+        board.expect_farewell();
         let (ending, is_ending) = watch::channel(false);
         let (finished, done) = sync_channel(1);
         let is_last = Arc::new(AtomicBool::new(false));
         let thread = Pusher {
             delivery: Delivery::new(&push.exporter, push.limit, is_ending.clone()),
-            envelope: envelope(&telemetry.resource, facts.board),
-            facts: facts.clone(),
+            envelope: envelope(&telemetry.resource, board),
+            source,
+            number,
             push: push.clone(),
             is_ending,
             is_last: Arc::clone(&is_last),
@@ -83,7 +80,8 @@ impl Push {
                 let _ = finished.send(());
             })?;
         Ok(Some(Self {
-            facts,
+            board,
+            seat: board.seat(number),
             ending,
             is_last,
             done,
@@ -93,12 +91,11 @@ impl Push {
     /// Ends the thread; where this worker is the last one, with a push. Waits no longer than the
     /// limit. Blocking; when nothing is counted any more.
     pub(crate) fn shutdown(self, limit: Duration) {
-        let slot = self.facts.board.slot(self.facts.number);
-        let is_last = self.facts.board.is_last(slot);
+        let is_last = self.board.is_last(self.seat);
         self.is_last.store(is_last, Ordering::Relaxed);
         self.ending.send_replace(true);
         if self.done.recv_timeout(limit).is_err() && is_last {
-            slot.add(Counter::MetricsFailed, 1);
+            self.seat.add(Counter::MetricsFailed, 1);
             emit(&Event::Problem {
                 doing: "pushing metrics for the last time",
                 error: &format_args!("not done within {limit:?}"),
@@ -120,7 +117,9 @@ fn envelope(resource: &[(String, String)], board: Scoreboard) -> Envelope {
 struct Pusher {
     delivery: Delivery,
     envelope: Envelope,
-    facts: Facts,
+    source: Source,
+    /// The seat of this worker.
+    number: usize,
     push: MetricsPush,
     is_ending: watch::Receiver<bool>,
     is_last: Arc<AtomicBool>,
@@ -148,19 +147,20 @@ impl Pusher {
     }
 
     async fn serve(mut self) {
-        let board = self.facts.board;
+        let board = self.source.board;
         let base = match board.pushed() {
             Told::NOTHING => None,
             _ => Some(self.read().await),
         };
         let mut ledger = Ledger::new(self.push.temporality, board, base);
-        let mut turn = self.turn() + 1;
+        let mut turn = self.next_turn();
         while !self.sleep_until(turn).await {
-            let is_elected = board.elected() == Some(self.facts.number);
+            let is_elected = board.elected() == Some(self.number);
             self.take(&mut ledger, turn, is_elected).await;
-            let next = self.turn() + 1;
+            let next = self.next_turn();
             if is_elected {
-                self.count(Counter::MetricsDropped, next - turn - 1);
+                let passed = (next - turn) / self.interval();
+                self.count(Counter::MetricsDropped, passed.saturating_sub(1));
             }
             turn = next;
         }
@@ -171,7 +171,7 @@ impl Pusher {
 
     /// One turn: whoever is elected pushes, and all remember what there was to push.
     async fn take(&mut self, ledger: &mut Ledger, turn: u64, is_elected: bool) {
-        let board = self.facts.board;
+        let board = self.source.board;
         ledger.settle(board.pushed());
         let reading = self.read().await;
         if is_elected {
@@ -193,7 +193,7 @@ impl Pusher {
 
     async fn read(&self) -> Reading {
         let mut reading = Reading::at(0);
-        gather(&mut reading, self.facts.board, &self.facts.configuration).await;
+        gather(&mut reading, &self.source).await;
         // No exemplar is younger than what it is an example of.
         reading.at = nanoseconds(SystemTime::now());
         reading
@@ -230,24 +230,24 @@ impl Pusher {
     }
 
     fn count(&self, counter: Counter, count: u64) {
-        let slot = self.facts.board.slot(self.facts.number);
-        slot.add(counter, count);
+        let seat = self.source.board.seat(self.number);
+        seat.add(counter, count);
     }
 
-    /// Turns are counted by a clock that all processes share.
-    fn turn(&self) -> u64 {
-        monotonic_millis() / self.interval()
+    /// When the next turn begins, in milliseconds of a clock that all processes share.
+    fn next_turn(&self) -> u64 {
+        (monotonic_millis() / self.interval()).saturating_add(1) * self.interval()
     }
 
     fn interval(&self) -> u64 {
         let millis = u64::try_from(self.push.interval.as_millis());
-        millis.unwrap_or(u64::MAX).max(1)
+        // A year, so that no turn is beyond all numbers.
+        millis.unwrap_or(u64::MAX).clamp(1, 365 * 86_400_000)
     }
 
     /// Waits for a turn; whether the worker ends before.
     async fn sleep_until(&mut self, turn: u64) -> bool {
-        let begins = turn.saturating_mul(self.interval());
-        let left = Duration::from_millis(begins.saturating_sub(monotonic_millis()));
+        let left = Duration::from_millis(turn.saturating_sub(monotonic_millis()));
         timeout(left, self.is_ending.wait_for(|ends| *ends))
             .await
             .is_ok()

@@ -9,6 +9,7 @@ use crate::config::{AccessLog, RedisAddress, Target};
 const AROUND: Surroundings = Surroundings {
     is_root: false,
     cores: 3,
+    memory: Some(8 << 30),
     env: |_| None,
 };
 
@@ -44,6 +45,16 @@ fn default_log() -> AccessLog {
 }
 
 #[test]
+fn workers_share_half_of_the_memory_by_default() {
+    let memory = in_force("{}").0.server.memory;
+    assert_eq!(memory.limit, Some((4 << 30) / 3));
+    assert_eq!(
+        (memory.check_interval.as_secs(), memory.min_age.as_secs()),
+        (10, 60)
+    );
+}
+
+#[test]
 fn empty_object_is_the_default() {
     let (config, lines) = in_force("{}");
     assert_eq!(lines, [""; 0]);
@@ -64,6 +75,9 @@ fn empty_object_is_the_default() {
         (server.graceful_wait.as_secs(), server.drain_idle.as_secs()),
         (30, 5)
     );
+    assert_eq!(server.drain_wait, None);
+    assert_eq!(server.heartbeat_timeout, Some(Duration::from_secs(10)));
+    assert!(!server.core_dumps);
     assert_eq!(server.access_logs, [default_log()]);
     assert_eq!((&server.static_dir, server.lru_cache), (&None, None));
     assert_eq!(
@@ -148,7 +162,8 @@ fn tcp_timeout_is_the_default_of_the_others() {
 
 #[test]
 fn server_settings_are_taken() {
-    let text = r#"{"server": {"debug": true, "workers": 7.0, "maxSockets": 9, "gracefulWait": 1.5, "drainIdle": 0,
+    let text = r#"{"server": {"debug": true, "workers": 7.0, "maxSockets": 9, "gracefulWait": 1.5, "drainIdle": 0, "coreDumps": true,
+        "drainWait": 60, "heartbeatTimeout": 0,
         "deadBackendTTL": 8, "retryOnError": 0, "httpKeepAlive": false, "deadBackendOn500": false,
         "staticDir": "pages", "lruCache": {"size": 12}}}"#;
     let server = in_force(text).0.server;
@@ -156,12 +171,17 @@ fn server_settings_are_taken() {
         (server.debug, server.workers, server.max_sockets),
         (true, 7, 9)
     );
+    assert!(server.core_dumps);
     assert_eq!(
         (
             server.graceful_wait.as_millis(),
             server.drain_idle.as_millis()
         ),
         (1500, 0)
+    );
+    assert_eq!(
+        (server.drain_wait, server.heartbeat_timeout),
+        (Some(Duration::from_secs(60)), None)
     );
     assert_eq!(
         (server.dead_backend_ttl.as_secs(), server.retry_on_error),

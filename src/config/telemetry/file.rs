@@ -41,7 +41,7 @@ pub(in super::super) struct Telemetry {
     pub(super) export_delay: Written<Seconds>,
     /// How long a batch may take with all repetitions. Default 30.
     pub(super) export_timeout: Written<Seconds>,
-    /// Methods that are told by their names; others are `_OTHER`.
+    /// Methods that spans and metrics tell by their names, at most 64; others are `_OTHER`.
     pub(super) known_methods: Written<Names>,
     /// Name of a response header that tells the trace id. Default: none.
     pub(super) trace_header: Written<String>,

@@ -13,6 +13,7 @@ pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
         "propagators": propagators.collect::<Vec<_>>(),
         "traceHeader": telemetry.trace_header.as_ref().map(ToString::to_string),
         "proxyStatus": telemetry.proxy_status,
+        "knownMethods": telemetry.known_methods,
         "resourceAttributes": pairs(&telemetry.resource),
     });
     shown["metrics"] = metrics(telemetry);
@@ -37,7 +38,6 @@ fn show_traces(traces: &Traces, shown: &mut Map<String, Json>) {
         "batchSize": traces.queue.batch,
         "exportDelay": seconds(traces.queue.delay),
         "exportTimeout": seconds(traces.queue.limit),
-        "knownMethods": traces.known_methods,
     });
     if let Json::Object(more) = more {
         shown.extend(more);

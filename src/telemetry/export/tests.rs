@@ -8,6 +8,7 @@ use super::*;
 use crate::config::{Exporter, Limits, Sampler, Signal};
 
 mod grpc;
+mod tls;
 
 /// Settings with a port where nobody listens.
 fn traces(spans: usize, batch: usize) -> Traces {
@@ -35,11 +36,10 @@ fn traces(spans: usize, batch: usize) -> Traces {
             delay: Duration::from_secs(5),
             limit: Duration::from_secs(30),
         },
-        known_methods: Vec::new(),
         limits: Limits {
             attributes: 1,
             events: 1,
-            value_bytes: None,
+            value_length: None,
         },
     }
 }

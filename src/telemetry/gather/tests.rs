@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::scoreboard::{State, Visit};
+use crate::scoreboard::{Occupant, State, Visit};
 
 /// A sink that costs next to nothing.
 struct Count(usize);
@@ -23,11 +23,16 @@ impl Sink for Count {
 }
 
 /// A board on which all that can be occupied is: so many workers and vhosts in each.
-pub(crate) fn crowded(workers: usize, vhosts: usize) -> Scoreboard {
+pub(crate) fn crowded(workers: usize, vhosts: usize) -> Source {
     let board = Scoreboard::create(workers, vhosts).unwrap();
     for number in 0..workers {
-        let slot = board.slot(number);
-        slot.occupy(std::process::id());
+        let slot = board.seat(number);
+        slot.occupy(Occupant {
+            slot: number,
+            generation: 1,
+            logs: 1,
+        });
+        slot.name_process(std::process::id());
         slot.enter(State::Serving);
         for key in 1..=300 {
             slot.time_request(key << 33 | 200, Duration::from_millis(key), Some((7, 7)));
@@ -43,7 +48,11 @@ pub(crate) fn crowded(workers: usize, vhosts: usize) -> Scoreboard {
             slot.visit(place, &visit);
         }
     }
-    board
+    Source {
+        board,
+        methods: Methods::new(&[]),
+        configuration: "c".to_owned(),
+    }
 }
 
 /// Polls a walk to its end; gives the longest poll and how many there were.
@@ -64,9 +73,9 @@ pub(crate) fn pieces(walk: impl Future<Output = ()>) -> (Duration, usize) {
 
 #[test]
 fn a_walk_pauses_often_however_much_there_is() {
-    let board = crowded(64, 100);
+    let source = crowded(64, 100);
     let mut count = Count(0);
-    let (_, polls) = pieces(gather(&mut count, board, ""));
+    let (_, polls) = pieces(gather(&mut count, &source));
     assert!(count.0 > 1_000, "{}", count.0);
     assert!(polls > 400, "{polls}");
 }

@@ -1,35 +1,58 @@
 //! What is told worker by worker: states, memory, processes.
 //!
-//! A slot keeps its number when its worker is replaced, so these series go on. What belongs to the
-//! process, such as its CPU time, begins anew.
+//! A worker's number is its seat, which another takes when it is gone and goes on counting. What
+//! belongs to the process, such as its CPU time, begins anew. Who is gone has no state any more: it
+//! is no worker that is down.
 
 use tokio::task::yield_now;
 
 use super::super::names::{self, Metric};
 use super::Sink;
 use super::process::{self, Process};
-use crate::scoreboard::{Counter, Death, Gauge, Scoreboard, Slot, State};
+use crate::scoreboard::{Counter, Death, Gauge, Reload, Replacement, Scoreboard, Seat, State};
+
+const STATES: [State; 4] = [
+    State::Starting,
+    State::Serving,
+    State::Draining,
+    State::Leaving,
+];
 
 /// Writes it.
-pub(super) async fn workers(sink: &mut impl Sink, board: Scoreboard, slots: &[(usize, Slot)]) {
+pub(super) async fn workers(sink: &mut impl Sink, board: Scoreboard, seats: &[(usize, Seat)]) {
     sink.begin(&names::WORKER_DEATHS);
     for death in Death::ALL {
         sink.sample(&[(names::REASON, death.as_str())], board.deaths(death));
     }
-    let slots: Vec<(String, Slot)> = slots
+    sink.begin(&names::REPLACEMENTS);
+    for why in Replacement::ALL {
+        sink.sample(&[(names::REASON, why.as_str())], board.replacements(why));
+    }
+    sink.begin(&names::RELOADS);
+    for result in Reload::ALL {
+        sink.sample(&[(names::RESULT, result.as_str())], board.reloads(result));
+    }
+    sink.begin(&names::WORKER_EXCHANGES);
+    for (number, seat) in seats {
+        let number = number.to_string();
+        sink.sample(&[(names::WORKER, &number)], seat.count(Counter::Exchanges));
+    }
+    let alive = seats
         .iter()
-        .map(|(number, slot)| (number.to_string(), *slot))
+        .filter(|(_, seat)| seat.life().state != State::Gone);
+    let alive: Vec<(String, Seat)> = alive
+        .map(|(number, seat)| (number.to_string(), *seat))
         .collect();
-    lives(sink, &slots);
-    memory(sink, &slots);
-    processes(sink, board, &slots).await;
+    lives(sink, &alive);
+    memory(sink, &alive);
+    processes(sink, board, &alive).await;
 }
 
-fn lives(sink: &mut impl Sink, slots: &[(String, Slot)]) {
+fn lives(sink: &mut impl Sink, seats: &[(String, Seat)]) {
     sink.begin(&names::WORKER_STATE);
-    for (number, slot) in slots {
-        let now = slot.life().state;
-        for state in State::ALL {
+    for (number, seat) in seats {
+        let now = seat.life().state;
+        for state in STATES {
             let labels = [
                 (names::WORKER, number.as_str()),
                 (names::STATE, state.as_str()),
@@ -37,29 +60,20 @@ fn lives(sink: &mut impl Sink, slots: &[(String, Slot)]) {
             sink.sample(&labels, u64::from(state == now));
         }
     }
-    sink.begin(&names::WORKER_EXCHANGES);
-    for (number, slot) in slots {
-        sink.sample(&[(names::WORKER, number)], slot.count(Counter::Exchanges));
-    }
-    let alive = || {
-        slots
-            .iter()
-            .filter(|(_, slot)| slot.life().state != State::Gone)
-    };
     sink.begin(&names::WORKER_UPTIME);
-    for (number, slot) in alive() {
-        sink.sample(&[(names::WORKER, number)], slot.life().uptime.as_secs_f64());
+    for (number, seat) in seats {
+        sink.sample(&[(names::WORKER, number)], seat.life().uptime.as_secs_f64());
     }
     sink.begin(&names::WORKER_HEARTBEAT);
-    for (number, slot) in alive() {
-        let age = slot.life().heartbeat_age.as_secs_f64();
+    for (number, seat) in seats {
+        let age = seat.life().heartbeat_age.as_secs_f64();
         sink.sample(&[(names::WORKER, number)], age);
     }
 }
 
-fn memory(sink: &mut impl Sink, slots: &[(String, Slot)]) {
+fn memory(sink: &mut impl Sink, seats: &[(String, Seat)]) {
     sink.begin(&names::MEMORY);
-    for (number, slot) in slots {
+    for (number, seat) in seats {
         for (state, gauge) in [
             ("allocated", Gauge::Allocated),
             ("active", Gauge::Active),
@@ -67,16 +81,27 @@ fn memory(sink: &mut impl Sink, slots: &[(String, Slot)]) {
             ("retained", Gauge::Retained),
         ] {
             let labels = [(names::WORKER, number.as_str()), (names::STATE, state)];
-            sink.sample(&labels, slot.level(gauge));
+            sink.sample(&labels, seat.level(gauge));
         }
+    }
+    sink.begin(&names::MEMORY_LIMIT);
+    for (number, seat) in seats {
+        sink.sample(&[(names::WORKER, number)], seat.level(Gauge::MemoryLimit));
+    }
+    // All workers are in one group; what one says last is as good as what another does.
+    let used = seats
+        .iter()
+        .map(|(_, seat)| seat.level(Gauge::CgroupMemory));
+    if let Some(used) = used.max().filter(|used| *used > 0) {
+        sink.begin(&names::CGROUP_MEMORY);
+        sink.sample(&[], used);
     }
 }
 
-async fn processes(sink: &mut impl Sink, board: Scoreboard, slots: &[(String, Slot)]) {
-    let workers = slots
+async fn processes(sink: &mut impl Sink, board: Scoreboard, seats: &[(String, Seat)]) {
+    let workers = seats
         .iter()
-        .map(|(number, slot)| (number.as_str(), slot.life()));
-    let workers = workers.filter(|(_, life)| life.state != State::Gone);
+        .map(|(number, seat)| (number.as_str(), seat.life()));
     let pids = std::iter::once(("master", board.master()))
         .chain(workers.map(|(number, life)| (number, life.pid)));
     let mut all: Vec<(&str, Process)> = Vec::new();

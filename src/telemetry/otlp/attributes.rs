@@ -17,7 +17,7 @@ const REAL: u8 = 4;
 pub(super) const UNLIMITED: Limits = Limits {
     attributes: usize::MAX,
     events: 0,
-    value_bytes: None,
+    value_length: None,
 };
 
 /// Appends attributes to a message.
@@ -47,7 +47,7 @@ impl<'w, 'a> Attributes<'w, 'a> {
 
     /// A text.
     pub(super) fn text(&mut self, key: &str, value: &str) {
-        let value = shortened(value, self.limits.value_bytes).as_bytes();
+        let value = shortened(value, self.limits.value_length).as_bytes();
         self.put(key, 1 + varint_bytes(value.len()) + value.len(), |writer| {
             writer.bytes(TEXT, value);
         });
@@ -90,13 +90,10 @@ impl<'w, 'a> Attributes<'w, 'a> {
     }
 }
 
-/// As much of a text as may be told, whole characters only.
+/// As much of a text as may be told: so many characters.
 fn shortened(text: &str, limit: Option<usize>) -> &str {
-    match limit {
-        Some(limit) if text.len() > limit => {
-            let is_end = |at: &usize| text.is_char_boundary(*at);
-            &text[..(0..=limit).rev().find(is_end).unwrap_or(0)]
-        }
-        _ => text,
-    }
+    // No text has more characters than bytes.
+    let limit = limit.filter(|limit| text.len() > *limit);
+    let end = limit.and_then(|limit| text.char_indices().nth(limit));
+    end.map_or(text, |(end, _)| &text[..end])
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{AttemptRecord, Record};
@@ -114,6 +114,12 @@ pub(super) fn put_address(put: &mut Attributes<'_, '_>, key: &str, address: IpAd
     put.text(key, text.as_str());
 }
 
+/// The other end of a connection.
+pub(super) fn put_peer(put: &mut Attributes<'_, '_>, peer: SocketAddr) {
+    put_address(put, "network.peer.address", peer.ip().to_canonical());
+    put.number("network.peer.port", peer.port().into());
+}
+
 /// Where the route came from: with a span of its own when Redis was asked, in attributes otherwise.
 pub(super) fn put_route(put: &mut Attributes<'_, '_>, record: &Record<'_>) {
     if let Some(route) = &record.route {
@@ -147,8 +153,7 @@ pub(super) fn put_backend(
     put.number("server.port", port.unwrap_or(default));
     put.text("url.full", &full_url(record, attempt));
     if let Some(peer) = attempt.peer {
-        put_address(put, "network.peer.address", peer.ip());
-        put.number("network.peer.port", peer.port().into());
+        put_peer(put, peer);
     }
     put.text("network.protocol.version", "1.1");
     put.number("hipache.backend.id", attempt.id as u64);

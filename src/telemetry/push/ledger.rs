@@ -40,12 +40,14 @@ impl Ledger {
     /// A push was taken, whoever sent it: what this worker read in the same turn is taken for what
     /// was told.
     pub(super) fn settle(&mut self, told: Told) {
-        if let Some((_, past)) = self.last.take_if(|(turn, _)| *turn == told.turn) {
-            self.base = Past {
-                at: told.at,
-                ..past
-            };
+        let last = self.last.take_if(|(turn, _)| *turn == told.turn);
+        // Another configuration has other turns; then the last reading is the nearest.
+        let is_newer = told.at > self.base.at;
+        let last = last.or_else(|| self.last.take_if(|_| is_newer));
+        if let Some((_, past)) = last {
+            self.base = past;
         }
+        self.base.at = self.base.at.max(told.at);
     }
 
     /// The points of a push; for whoever sends it.
@@ -53,7 +55,7 @@ impl Ledger {
         self.tell_resets(reading);
         let series = reading.series.iter();
         series
-            .map(|(key, value)| match self.is_delta(key.metric.kind) {
+            .map(|(key, value)| match self.is_delta(key) {
                 true => self.delta(key, value),
                 false => Point {
                     metric: key.metric,
@@ -71,11 +73,15 @@ impl Ledger {
         self.last = Some((turn, reading.into_past()));
     }
 
-    /// What is less than was told of it began anew since.
+    /// What is less than was told of it, or was not told at all, began anew since.
     fn tell_resets(&self, reading: &Reading) {
-        for (key, value) in reading.series.iter().filter(|(key, _)| key.grows()) {
+        if self.base.at == self.started {
+            return;
+        }
+        let series = reading.series.iter();
+        for (key, value) in series.filter(|(key, _)| key.grows() && !self.is_delta(key)) {
             let known = self.base.values.get(key);
-            if known.is_some_and(|known| value.since(known).is_none()) {
+            if known.and_then(|known| value.since(known)).is_none() {
                 self.board.begin_anew(key.number(), self.base.at);
             }
         }
@@ -87,8 +93,8 @@ impl Ledger {
         anew.unwrap_or(self.started)
     }
 
-    fn is_delta(&self, kind: Kind) -> bool {
-        match (self.temporality, kind) {
+    fn is_delta(&self, key: &Key) -> bool {
+        match (self.temporality, key.metric.kind) {
             (Temporality::Cumulative, _) | (_, Kind::Level | Kind::Gauge) => false,
             (Temporality::Delta, Kind::Counter | Kind::Histogram) => true,
             (Temporality::LowMemory, kind) => kind == Kind::Histogram,

@@ -1,7 +1,8 @@
 //! The real binary, started in a directory of its own.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -62,17 +63,18 @@ pub(crate) struct Starter {
     config: Value,
     arguments: Option<Vec<String>>,
     env: Vec<(String, String)>,
-    descriptors: Option<u32>,
+    wrapper: Vec<String>,
+    lent: Vec<OwnedFd>,
     etc: Option<PrivateEtc>,
 }
 
 impl Starter {
-    /// The binary, with what surrounds it: a limit on its descriptors, or an /etc of its own.
+    /// The binary, with what surrounds it: another program, or an /etc of its own.
     fn command(&self) -> Command {
-        if let Some(limit) = self.descriptors {
-            let mut limited = Command::new("prlimit");
-            limited.args([&format!("--nofile={limit}:{limit}"), binary()]);
-            return limited;
+        if let [program, arguments @ ..] = self.wrapper.as_slice() {
+            let mut wrapped = Command::new(program);
+            wrapped.args(arguments).arg(binary());
+            return wrapped;
         }
         let with_etc = self.etc.as_ref().map(PrivateEtc::command);
         with_etc.unwrap_or_else(|| Command::new(binary()))
@@ -97,9 +99,27 @@ impl Starter {
     }
 
     /// Limits the descriptors of each of its processes.
-    pub(crate) fn descriptors(mut self, limit: u32) -> Self {
-        self.descriptors = Some(limit);
+    pub(crate) fn descriptors(self, limit: u32) -> Self {
+        self.through(&["prlimit", &format!("--nofile={limit}:{limit}")])
+    }
+
+    /// Starts it by this program, which is given the binary and its arguments.
+    pub(crate) fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
         self
+    }
+
+    /// Lends it listening sockets as a service manager does: one or two, under these names.
+    pub(crate) fn lend(mut self, sockets: &[(&str, &TcpListener)]) -> Self {
+        let names: Vec<&str> = sockets.iter().map(|(name, _)| *name).collect();
+        let lent = sockets.iter().map(|(_, it)| it.try_clone().unwrap().into());
+        self.lent = lent.collect();
+        let count = sockets.len().to_string();
+        // What a child inherits for sure is its standard input and output.
+        let script = "exec 3<&0 4>&1 </dev/null >stdout; LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        self.through(&["sh", "-c", script])
+            .env("LISTEN_FDS", &count)
+            .env("LISTEN_FDNAMES", &names.join(":"))
     }
 
     /// Starts without a configuration file, with these arguments.
@@ -132,6 +152,12 @@ impl Starter {
         hipache
     }
 
+    /// Starts it without waiting for more than its process.
+    pub(crate) fn launch(self) -> Hipache {
+        let log = Log::at(&self.log_path());
+        self.spawn(log)
+    }
+
     fn log_path(&self) -> PathBuf {
         match &self.arguments {
             Some(_) => self.directory.join("stdout"),
@@ -150,13 +176,14 @@ impl Starter {
             .arguments
             .unwrap_or_else(|| vec!["--config".to_owned(), file]);
         let stdout = std::fs::File::create(self.directory.join("stdout")).unwrap();
+        let mut lent = self.lent.into_iter();
         let mut child = command
             .args(&arguments)
             .current_dir(self.directory.path())
             .env_remove("SETTINGS_FLAVOR")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(stdout)
+            .stdin(lent.next().map_or_else(Stdio::null, Stdio::from))
+            .stdout(lent.next().map_or_else(|| stdout.into(), Stdio::from))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -171,6 +198,7 @@ impl Starter {
         let addresses = Vec::new();
         Hipache {
             directory: self.directory,
+            config: self.config,
             _etc: self.etc,
             child,
             ended: None,
@@ -184,6 +212,7 @@ impl Starter {
 /// A running proxy, ended on drop.
 pub(crate) struct Hipache {
     directory: Directory,
+    config: Value,
     _etc: Option<PrivateEtc>,
     child: Child,
     ended: Option<ExitStatus>,
@@ -202,7 +231,8 @@ impl Hipache {
             config,
             arguments: None,
             env: Vec::new(),
-            descriptors: None,
+            wrapper: Vec::new(),
+            lent: Vec::new(),
             etc: None,
         }
     }
@@ -297,6 +327,21 @@ impl Hipache {
             "{line:?}"
         );
         line
+    }
+
+    /// Puts these keys over its configuration file; `null` removes one.
+    pub(crate) fn configure(&mut self, keys: &Value) {
+        merge(&mut self.config, keys);
+        self.directory.write("config.json", self.config.to_string());
+    }
+
+    /// Reloads, with these keys over its configuration, and waits until that is in force.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, keys: &Value) {
+        let before = self.count_stderr("reloaded");
+        self.configure(keys);
+        self.signal(Signal::SIGHUP);
+        self.wait_for_stderr("reloaded", before + 1);
     }
 
     /// Sends a signal to the master.

@@ -19,7 +19,7 @@ use prost::Message as _;
 use super::*;
 
 /// An answer: an empty message, and trailers that say how it went.
-struct Answer(Vec<Frame<Bytes>>);
+pub(super) struct Answer(Vec<Frame<Bytes>>);
 
 impl Body for Answer {
     type Data = Bytes;
@@ -34,10 +34,14 @@ impl Body for Answer {
 }
 
 /// What the server got: head, path and message.
-type Got = (HeaderMap, String, Vec<u8>);
+pub(super) type Got = (HeaderMap, String, Vec<u8>);
 
 /// Reads a request and answers with this status.
-async fn answer(request: Request<Incoming>, status: &str, tell: &Sender<Got>) -> Response<Answer> {
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    status: &str,
+    tell: &Sender<Got>,
+) -> Response<Answer> {
     let (head, mut body) = request.into_parts();
     let mut message = Vec::new();
     while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {

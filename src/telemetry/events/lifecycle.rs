@@ -1,0 +1,184 @@
+//! The part of the story that is about workers coming and going: text, level and fields.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::{or_none, whole_milliseconds};
+
+/// Something in the life of workers, generations or the program.
+#[derive(Clone, Copy)]
+pub(crate) enum Lifecycle<'a> {
+    /// A worker was forked.
+    WorkerStarted { seat: usize, slot: usize, pid: i32 },
+    /// A worker accepts connections.
+    WorkerReady { seat: usize, slot: usize, pid: i32 },
+    /// A worker ended unasked.
+    WorkerDied(DeathReport<'a>),
+    /// A worker's heartbeat is late; others accept for its slot.
+    WorkerSilent { seat: usize },
+    /// The heart of a worker that was silent beats again.
+    WorkerBack { seat: usize },
+    /// A worker is killed.
+    Killing { seat: usize, why: &'a str },
+    /// A worker asked to be replaced.
+    Replacing {
+        seat: usize,
+        slot: usize,
+        why: &'a str,
+    },
+    /// A worker is told to leave; `limit` is how long it may take.
+    Retiring {
+        seat: usize,
+        slot: usize,
+        why: &'a str,
+        limit: Option<Duration>,
+    },
+    /// The workers of a new configuration start.
+    Reloading { generation: u64, workers: usize },
+    /// They all serve: it is in force.
+    Reloaded {
+        generation: u64,
+        /// Its hash.
+        configuration: &'a str,
+    },
+    /// It is not, and the old one stays.
+    ReloadFailed {
+        /// Refused, or abandoned half-way.
+        result: &'a str,
+        reason: &'a dyn Display,
+    },
+}
+
+/// What is told of a worker at its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    pub(crate) uptime: Duration,
+    /// Exchanges finished.
+    pub(crate) requests: u64,
+    pub(crate) connections: u64,
+    /// Bytes, as jemalloc counted them last.
+    pub(crate) allocated: u64,
+    pub(crate) active: u64,
+    pub(crate) resident: u64,
+}
+
+/// The closing report of a worker that left as it was told to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing<'a> {
+    pub(crate) why: &'a str,
+    /// From the order to leave.
+    pub(crate) took: Duration,
+    /// Connections that the limit cut.
+    pub(crate) forced: u64,
+    pub(crate) figures: Figures,
+}
+
+/// The closing report of a worker that could not give it: the last that is known.
+#[derive(Clone, Copy)]
+pub(crate) struct DeathReport<'a> {
+    pub(crate) seat: usize,
+    pub(crate) slot: usize,
+    pub(crate) pid: i32,
+    /// How it ended: exit status or signal.
+    pub(crate) status: &'a dyn Display,
+    pub(crate) figures: Figures,
+    /// Connections and requests that it held.
+    pub(crate) held_connections: u64,
+    pub(crate) held_requests: u64,
+    /// Access-log lines and spans that it had not written yet.
+    pub(crate) lost_lines: u64,
+    pub(crate) lost_spans: u64,
+}
+
+pub(super) fn tell(event: &Lifecycle<'_>) {
+    match event {
+        Lifecycle::WorkerStarted { seat, slot, pid } => info!(seat, slot, pid, "worker started"),
+        Lifecycle::WorkerReady { seat, slot, pid } => info!(seat, slot, pid, "worker ready"),
+        Lifecycle::WorkerDied(death) => tell_death(death),
+        Lifecycle::WorkerSilent { seat } => {
+            warn!(seat, "worker is silent, others accept for it");
+        }
+        Lifecycle::WorkerBack { seat } => info!(seat, "worker is back"),
+        Lifecycle::Killing { seat, why } => warn!(seat, why, "killing worker"),
+        Lifecycle::Replacing { seat, slot, why } => info!(seat, slot, why, "replacing worker"),
+        Lifecycle::Retiring {
+            seat,
+            slot,
+            why,
+            limit,
+        } => info!(seat, slot, why, limit = %or_none(*limit), "worker is told to leave"),
+        Lifecycle::Reloading {
+            generation,
+            workers,
+        } => info!(generation, workers, "reloading"),
+        Lifecycle::Reloaded {
+            generation,
+            configuration,
+        } => info!(generation, configuration, "reloaded"),
+        Lifecycle::ReloadFailed { result, reason } => {
+            error!(
+                result,
+                reason = reason.to_string(),
+                "reload failed, the old configuration stays"
+            );
+        }
+    }
+}
+
+fn tell_death(death: &DeathReport<'_>) {
+    let figures = &death.figures;
+    warn!(
+        seat = death.seat,
+        slot = death.slot,
+        pid = death.pid,
+        status = death.status.to_string(),
+        uptime = ?whole_milliseconds(figures.uptime),
+        requests = figures.requests,
+        connections = figures.connections,
+        held_requests = death.held_requests,
+        held_connections = death.held_connections,
+        lost_lines = death.lost_lines,
+        lost_spans = death.lost_spans,
+        allocated = figures.allocated,
+        active = figures.active,
+        resident = figures.resident,
+        "worker died"
+    );
+}
+
+pub(super) fn tell_closing(closing: &Closing<'_>) {
+    let took = whole_milliseconds(closing.took);
+    let (why, forced, figures) = (closing.why, closing.forced, &closing.figures);
+    let uptime = whole_milliseconds(figures.uptime);
+    let (requests, connections) = (figures.requests, figures.connections);
+    let (allocated, active, resident) = (figures.allocated, figures.active, figures.resident);
+    if forced == 0 {
+        info!(
+            why,
+            ?took,
+            forced,
+            ?uptime,
+            requests,
+            connections,
+            allocated,
+            active,
+            resident,
+            "drained"
+        );
+    } else {
+        warn!(
+            why,
+            ?took,
+            forced,
+            ?uptime,
+            requests,
+            connections,
+            allocated,
+            active,
+            resident,
+            "drained, not everything was finished"
+        );
+    }
+}
