@@ -6,8 +6,8 @@
 //! gauges and counts the log lines and spans that died with it.
 //!
 //! ```text
-//! header: magic, layout version, seats, cells a seat, what the master tells (`master`); then,
-//!         each from a cache line of its own,
+//! header: magic, layout version, seats, cells a seat, what the master tells (`master`), the state of
+//!         the push of metrics (`pushed`); then, each from a cache line of its own,
 //! seat:   life …, counters …, gauges …, counters of each access log …, tallies …, histograms …,
 //!         keys of request series …, request series with exemplars …, vhosts …
 //! ```
@@ -21,6 +21,7 @@ mod life;
 mod logs;
 mod master;
 mod moves;
+mod pushed;
 mod requests;
 mod vhosts;
 
@@ -36,22 +37,25 @@ use crate::sys;
 pub(crate) use counted::{Counter, Death, ENDS, Gauge, Reload, Replacement, Tally};
 pub(crate) use histogram::{HTTP_BOUNDS, Timing};
 use life::Field;
-pub(crate) use life::{Estate, Occupant, State};
+pub(crate) use life::{Estate, Occupant, State, monotonic_millis};
 use logs::LOG_CELLS;
 pub(crate) use logs::{LOGS, LogCounter, LogSlot};
+pub(crate) use pushed::Told;
 pub(crate) use requests::{Exemplar, OVERFLOW, Series};
 pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit, shown_name};
 
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 4;
+const LAYOUT: u64 = 5;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
-const HEADER: usize = 8 * LINE;
-/// The last cells of the header, for the vhosts that change places: odd while one does; and whose.
-const MOVES: usize = HEADER - 2;
-const MOVER: usize = HEADER - 1;
+const HEADER: usize = PUSH + pushed::CELLS;
+/// The cells of the header for the vhosts that change places: odd while one does; and whose.
+const MOVES: usize = PUSH - 2;
+const MOVER: usize = PUSH - 1;
+/// Where those of the push of metrics begin.
+const PUSH: usize = 8 * LINE;
 const FIRST_COUNTER: usize = Field::FirstConnection as usize + 1;
 const FIRST_GAUGE: usize = FIRST_COUNTER + Counter::LinesLostAtDeath as usize + 1;
 const FIRST_LOG: usize = FIRST_GAUGE + Gauge::RedisLinks as usize + 1;
@@ -141,14 +145,6 @@ impl Scoreboard {
     pub(crate) fn used(self) -> impl Iterator<Item = (usize, Seat)> {
         let numbered = (0..self.seats()).map(move |index| (index, self.seat(index)));
         numbered.filter(|(_, seat)| seat.read(Field::State) != 0)
-    }
-
-    /// The worker that does what only one of them may do: the first that serves, or else the first
-    /// that drains.
-    pub(crate) fn elected(self) -> Option<usize> {
-        let first = |state| self.used().find(|(_, seat)| seat.life().state == state);
-        let elected = first(State::Serving).or_else(|| first(State::Draining));
-        elected.map(|(number, _)| number)
     }
 
     /// The seats that have a worker, with their numbers.

@@ -127,11 +127,17 @@ fn a_bucket_holds_what_is_at_most_its_bound_and_remembers_its_last_trace() {
     ];
     for (nanos, bucket) in cases {
         let trace = u128::from(nanos) << 64 | 7;
-        seat.time_request(9, Duration::from_nanos(nanos), Some(trace));
+        seat.time_request(9, Duration::from_nanos(nanos), Some((trace, 5)));
         let (_, series) = seat.requests().next().unwrap();
         assert_eq!(series.buckets[bucket], 1, "{nanos}");
         let exemplar = series.exemplars[bucket].unwrap();
-        assert_eq!((exemplar.trace, exemplar.value), (trace, nanos));
+        let Exemplar {
+            trace: kept,
+            span,
+            value,
+            ..
+        } = exemplar;
+        assert_eq!((kept, span, value), (trace, 5, nanos));
     }
     let (_, mut series) = seat.requests().next().unwrap();
     assert_eq!(series.exemplars.iter().flatten().count(), cases.len());

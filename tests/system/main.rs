@@ -30,6 +30,7 @@ mod limits;
 mod limits_by_phase;
 mod memory;
 mod metrics;
+mod metrics_push;
 mod privileges;
 mod processes;
 mod prometheus;

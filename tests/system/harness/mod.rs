@@ -11,6 +11,7 @@ mod load;
 mod log;
 mod notify;
 mod otlp;
+mod otlp_metrics;
 mod process;
 mod records;
 mod redis;
@@ -35,7 +36,7 @@ pub(crate) use otlp::{Collector, text as attribute};
 pub(crate) use process::{children, is_alive, signal, status};
 pub(crate) use records::{Records, field, text_of};
 pub(crate) use redis::{Redis, Subscriber, free_port};
-pub(crate) use scrape::Scrape;
+pub(crate) use scrape::{Samples, Scrape};
 pub(crate) use tls::Authority;
 pub(crate) use wire::Ended;
 

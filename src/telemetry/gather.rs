@@ -1,23 +1,42 @@
-//! `/metrics`: every metric of every worker, read from the scoreboard in one go.
+//! Every metric of every worker, read from the scoreboard in one go: what is scraped and what is
+//! pushed come from here.
 //!
-//! Counters are summed over all slots, dead workers included, so nothing ever goes back. The text is
-//! made in pieces, with other tasks in between: each takes well under a millisecond.
+//! Counters are summed over all seats, dead workers included, so nothing ever goes back. It is done
+//! in pieces, with other tasks in between: each takes well under a millisecond.
+
+mod process;
+mod sink;
+mod vhosts;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::task::yield_now;
 
-use super::text::{Buckets, Format, Text};
-use super::{Facts, vhosts, workers};
+use super::names::{self, Metric, VERSIONS, WORDS};
+use super::{Labels, Methods};
 use crate::scoreboard::{
-    Counter, Gauge, HTTP_BOUNDS, OVERFLOW, Scoreboard, Series, Slot, Tally, Timing,
+    Counter, Gauge, HTTP_BOUNDS, OVERFLOW, Scoreboard, Seat, Series, Tally, Timing,
 };
-use crate::telemetry::names::{self, Metric, VERSIONS, WORDS};
-use crate::telemetry::{Labels, Methods};
+pub(crate) use process::resident;
+pub(crate) use sink::{Buckets, Number, Pairs, Sink};
+#[cfg(test)]
+pub(crate) use tests::{crowded, pieces};
+pub(crate) use vhosts::busiest;
+
+/// What metrics are read from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) board: Scoreboard,
+    /// Those that labels name.
+    pub(crate) methods: Methods,
+    /// Hash of the configuration in force.
+    pub(crate) configuration: String,
+}
 
 /// What is written or read without a pause: a few hundred lines.
-pub(super) const PIECE: usize = 16;
+const PIECE: usize = 16;
 /// The scheme of all listeners that there are.
 const SCHEME: &str = "http";
 /// The place of `ok` among the words.
@@ -64,15 +83,56 @@ const SUMS: [(&Metric, Counter); 23] = [
     (&names::REPLACEMENTS_WANTED, Counter::ReplacementsWanted),
 ];
 
+type Outcomes = [(&'static str, Counter)];
+/// What is counted by what became of it.
+const OUTCOMES: [(&Metric, &Outcomes); 4] = [
+    (
+        &names::LOG_LINES,
+        &[
+            ("written", Counter::LinesWritten),
+            ("dropped", Counter::LinesDropped),
+            ("failed", Counter::LinesFailed),
+            ("filtered", Counter::LinesFiltered),
+            ("lost_at_death", Counter::LinesLostAtDeath),
+        ],
+    ),
+    (
+        &names::SPANS,
+        &[
+            ("exported", Counter::SpansExported),
+            ("dropped", Counter::SpansDropped),
+            ("failed", Counter::SpansFailed),
+        ],
+    ),
+    (
+        &names::LOG_RECORDS,
+        &[
+            ("exported", Counter::RecordsExported),
+            ("dropped", Counter::RecordsDropped),
+            ("failed", Counter::RecordsFailed),
+        ],
+    ),
+    (
+        &names::METRIC_EXPORTS,
+        &[
+            ("exported", Counter::MetricsExported),
+            ("dropped", Counter::MetricsDropped),
+            ("failed", Counter::MetricsFailed),
+        ],
+    ),
+];
+
 /// All slots, to be summed up.
-pub(super) struct Snapshot(Vec<(usize, Slot)>);
+pub(crate) struct Snapshot(Vec<(usize, Seat)>);
 
 impl Snapshot {
-    pub(super) fn of(board: Scoreboard) -> Self {
+    /// Those of this board.
+    pub(crate) fn of(board: Scoreboard) -> Self {
         Self(board.used().collect())
     }
 
-    pub(super) fn count(&self, counter: Counter) -> u64 {
+    /// The sum of a counter.
+    pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.0.iter().map(|(_, slot)| slot.count(counter)).sum()
     }
 
@@ -95,38 +155,39 @@ impl Snapshot {
     }
 }
 
-/// The text of all metrics.
-pub(super) async fn metrics(facts: &Facts, format: Format) -> String {
-    let mut text = Text::new(format);
-    let snapshot = Snapshot::of(facts.board);
-    identity(&mut text, facts);
-    requests(&mut text, &facts.methods, &snapshot).await;
-    sums(&mut text, &snapshot);
+/// Reads all metrics.
+pub(crate) async fn gather(sink: &mut impl Sink, source: &Source) {
+    let board = source.board;
+    let snapshot = Snapshot::of(board);
+    identity(sink, source);
+    requests(sink, &source.methods, &snapshot).await;
+    sums(sink, &snapshot);
     yield_now().await;
-    ends(&mut text, &snapshot);
-    timings(&mut text, &snapshot);
+    outcomes(sink, &snapshot);
+    ends(sink, &snapshot);
+    timings(sink, &snapshot);
     yield_now().await;
-    vhosts::vhosts(&mut text, facts.board).await;
-    workers::workers(&mut text, facts.board, &snapshot.0).await;
-    text.end()
+    vhosts::vhosts(sink, board).await;
+    workers::workers(sink, board, &snapshot.0).await;
 }
 
-fn identity(text: &mut Text, facts: &Facts) {
-    text.begin(&names::BUILD);
-    text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.begin(&names::CONFIGURATION);
-    text.sample(&[("hash", &facts.configuration)], 1);
-    let configured = facts.board.configured().duration_since(UNIX_EPOCH);
-    text.single(
-        &names::CONFIGURED,
-        configured.unwrap_or_default().as_secs_f64(),
-    );
-    text.single(&names::GENERATION, facts.board.generation());
-    let uptime = SystemTime::now().duration_since(facts.board.started());
-    text.single(&names::UPTIME, uptime.unwrap_or_default().as_secs_f64());
+fn identity(sink: &mut impl Sink, source: &Source) {
+    let board = source.board;
+    sink.begin(&names::BUILD);
+    sink.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
+    sink.begin(&names::CONFIGURATION);
+    sink.sample(&[("hash", &source.configuration)], 1_u64);
+    sink.begin(&names::CONFIGURED);
+    let configured = board.configured().duration_since(UNIX_EPOCH);
+    sink.sample(&[], configured.unwrap_or_default().as_secs_f64());
+    sink.begin(&names::GENERATION);
+    sink.sample(&[], board.generation());
+    sink.begin(&names::UPTIME);
+    let uptime = SystemTime::now().duration_since(board.started());
+    sink.sample(&[], uptime.unwrap_or_default().as_secs_f64());
 }
 
-async fn requests(text: &mut Text, methods: &Methods, snapshot: &Snapshot) {
+async fn requests(sink: &mut impl Sink, methods: &Methods, snapshot: &Snapshot) {
     let mut all: BTreeMap<u64, Series> = BTreeMap::new();
     for (_, slot) in &snapshot.0 {
         for (key, series) in slot.requests() {
@@ -134,19 +195,19 @@ async fn requests(text: &mut Text, methods: &Methods, snapshot: &Snapshot) {
         }
         yield_now().await;
     }
-    text.begin(&names::REQUEST_DURATION);
+    sink.begin(&names::REQUEST_DURATION);
     for (written, (key, series)) in all.iter().enumerate() {
-        request(text, methods, (*key, series));
+        request(sink, methods, (*key, series));
         if written % PIECE == PIECE - 1 {
             yield_now().await;
         }
     }
-    text.begin(&names::ACTIVE_REQUESTS);
+    sink.begin(&names::ACTIVE_REQUESTS);
     let active = snapshot.level(Gauge::OpenExchanges);
-    text.sample(&[(names::SCHEME, SCHEME)], active);
+    sink.sample(&[(names::SCHEME, SCHEME)], active);
 }
 
-fn request(text: &mut Text, methods: &Methods, (key, series): (u64, &Series)) {
+fn request(sink: &mut impl Sink, methods: &Methods, (key, series): (u64, &Series)) {
     let buckets = Buckets {
         bounds: &HTTP_BOUNDS,
         counts: &series.buckets,
@@ -154,7 +215,7 @@ fn request(text: &mut Text, methods: &Methods, (key, series): (u64, &Series)) {
         exemplars: &series.exemplars,
     };
     if key == OVERFLOW {
-        return text.histogram(&[(names::OTEL_OVERFLOW, "true")], &buckets);
+        return sink.histogram(&[(names::OTEL_OVERFLOW, "true")], &buckets);
     }
     let labels = Labels::unpack(key);
     let status = match labels.status {
@@ -174,83 +235,68 @@ fn request(text: &mut Text, methods: &Methods, (key, series): (u64, &Series)) {
         (names::VERSION, VERSIONS[labels.version]),
         (names::ERROR, error),
     ];
-    text.histogram(&labels, &buckets);
+    sink.histogram(&labels, &buckets);
 }
 
-fn sums(text: &mut Text, snapshot: &Snapshot) {
+fn sums(sink: &mut impl Sink, snapshot: &Snapshot) {
     for (metric, counter) in SUMS {
-        text.single(metric, snapshot.count(counter));
+        sink.begin(metric);
+        sink.sample(&[], snapshot.count(counter));
     }
     for (metric, gauge) in [
         (&names::OPEN_CONNECTIONS, Gauge::OpenConnections),
         (&names::OPEN_TUNNELS, Gauge::OpenTunnels),
         (&names::REDIS_LINKS, Gauge::RedisLinks),
     ] {
-        text.single(metric, snapshot.level(gauge));
-    }
-    text.begin(&names::LOG_LINES);
-    for (outcome, counter) in [
-        ("written", Counter::LinesWritten),
-        ("dropped", Counter::LinesDropped),
-        ("failed", Counter::LinesFailed),
-        ("filtered", Counter::LinesFiltered),
-        ("lost_at_death", Counter::LinesLostAtDeath),
-    ] {
-        text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
-    }
-    text.begin(&names::SPANS);
-    for (outcome, counter) in [
-        ("exported", Counter::SpansExported),
-        ("dropped", Counter::SpansDropped),
-        ("failed", Counter::SpansFailed),
-    ] {
-        text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
-    }
-    text.begin(&names::LOG_RECORDS);
-    for (outcome, counter) in [
-        ("exported", Counter::RecordsExported),
-        ("dropped", Counter::RecordsDropped),
-        ("failed", Counter::RecordsFailed),
-    ] {
-        text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
+        sink.begin(metric);
+        sink.sample(&[], snapshot.level(gauge));
     }
 }
 
-fn ends(text: &mut Text, snapshot: &Snapshot) {
-    for (metric, tally) in [
-        (&names::EXCHANGES, Tally::Exchanges),
-        (&names::ATTEMPTS, Tally::Attempts),
-    ] {
-        text.begin(metric);
-        for (end, word) in WORDS.iter().enumerate() {
-            let slots = snapshot.0.iter();
-            let count: u64 = slots.map(|(_, slot)| slot.tallied(tally, end)).sum();
-            text.sample(&[(names::END, word)], count);
+fn outcomes(sink: &mut impl Sink, snapshot: &Snapshot) {
+    for (metric, outcomes) in OUTCOMES {
+        sink.begin(metric);
+        for (outcome, counter) in outcomes {
+            sink.sample(&[(names::OUTCOME, outcome)], snapshot.count(*counter));
         }
     }
 }
 
-fn timings(text: &mut Text, snapshot: &Snapshot) {
-    text.begin(&names::LOOKUP_DURATION);
+fn ends(sink: &mut impl Sink, snapshot: &Snapshot) {
+    for (metric, tally) in [
+        (&names::EXCHANGES, Tally::Exchanges),
+        (&names::ATTEMPTS, Tally::Attempts),
+    ] {
+        sink.begin(metric);
+        for (end, word) in WORDS.iter().enumerate() {
+            let slots = snapshot.0.iter();
+            let count: u64 = slots.map(|(_, slot)| slot.tallied(tally, end)).sum();
+            sink.sample(&[(names::END, word)], count);
+        }
+    }
+}
+
+fn timings(sink: &mut impl Sink, snapshot: &Snapshot) {
+    sink.begin(&names::LOOKUP_DURATION);
     for (timing, source, outcome) in LOOKUPS {
         let labels = [(names::SOURCE, source), (names::OUTCOME, outcome)];
-        timed(text, snapshot, timing, &labels);
+        timed(sink, snapshot, timing, &labels);
     }
-    text.begin(&names::CONNECT_DURATION);
+    sink.begin(&names::CONNECT_DURATION);
     for (timing, step) in STEPS {
-        timed(text, snapshot, timing, &[(names::STEP, step)]);
+        timed(sink, snapshot, timing, &[(names::STEP, step)]);
     }
     for (metric, timing) in [
         (&names::WAIT_DURATION, Timing::Wait),
         (&names::FIRST_BYTE_DURATION, Timing::FirstByte),
         (&names::TUNNEL_DURATION, Timing::Tunnel),
     ] {
-        text.begin(metric);
-        timed(text, snapshot, timing, &[]);
+        sink.begin(metric);
+        timed(sink, snapshot, timing, &[]);
     }
 }
 
-fn timed(text: &mut Text, snapshot: &Snapshot, timing: Timing, labels: &[(&str, &str)]) {
+fn timed(sink: &mut impl Sink, snapshot: &Snapshot, timing: Timing, labels: &Pairs<'_>) {
     let (counts, sum) = snapshot.timed(timing);
     let buckets = Buckets {
         bounds: timing.bounds(),
@@ -258,5 +304,8 @@ fn timed(text: &mut Text, snapshot: &Snapshot, timing: Timing, labels: &[(&str, 
         sum,
         exemplars: &[],
     };
-    text.histogram(labels, &buckets);
+    sink.histogram(labels, &buckets);
 }
+
+#[cfg(test)]
+mod tests;
