@@ -27,6 +27,10 @@ pub(super) async fn workers(text: &mut Text, board: Scoreboard, seats: &[(usize,
     for result in Reload::ALL {
         text.sample(&[(names::RESULT, result.as_str())], board.reloads(result));
     }
+    text.begin(&names::UPGRADES);
+    for result in Reload::ALL {
+        text.sample(&[(names::RESULT, result.as_str())], board.upgrades(result));
+    }
     text.begin(&names::WORKER_EXCHANGES);
     for (number, seat) in seats {
         let number = number.to_string();

@@ -3,8 +3,8 @@
 //! Logic says what happened; how loud it is and which words are used is decided here alone. What a
 //! peer can cause is throttled, and what the throttle held back is told as a number.
 
-mod memory;
 mod lifecycle;
+mod memory;
 
 use std::fmt::Display;
 use std::net::SocketAddr;

@@ -86,6 +86,7 @@ metrics! {
     REPLACEMENTS_WANTED: Counter "hipache_worker_replacements_wanted" "Times that a worker asked to be replaced for its memory.";
     REPLACEMENTS: Counter "hipache_worker_replacements" "Workers whose place another took, by reason.";
     RELOADS: Counter "hipache_reloads" "Reloads of the configuration, by result.";
+    UPGRADES: Counter "hipache_upgrades" "Upgrades of the program in place, by result.";
     CONFIGURED: Gauge "hipache_configured_timestamp_seconds" "When the configuration in force was read: at the last reload that was done, or at the start.";
     GENERATION: Gauge "hipache_generation" "The generation of workers that serves; each reload or upgrade makes one.";
     MEMORY: Gauge "hipache_allocator_bytes" "jemalloc's own figures.";

@@ -47,4 +47,5 @@ mod surroundings;
 mod traces;
 mod traces_export;
 mod traces_workers;
+mod upgrade;
 mod websocket;

@@ -1,6 +1,7 @@
 //! The part of the story that is about workers coming and going: text, level and fields.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -43,7 +44,27 @@ pub(crate) enum Lifecycle<'a> {
         /// Its hash.
         configuration: &'a str,
     },
-    /// It is not, and the old one stays.
+    /// The program at this path is tried, to take over.
+    Upgrading { program: &'a Path },
+    /// This program goes on with the workers of another; its own start.
+    TookOver {
+        version: &'a str,
+        generation: u64,
+        workers: usize,
+    },
+    /// They all serve: the upgrade is done.
+    Upgraded {
+        version: &'a str,
+        generation: u64,
+        configuration: &'a str,
+    },
+    /// It is not, and the program stays that it was.
+    UpgradeFailed {
+        /// Refused, or abandoned half-way.
+        result: &'a str,
+        reason: &'a dyn Display,
+    },
+    /// The configuration is not in force, and the old one stays.
     ReloadFailed {
         /// Refused, or abandoned half-way.
         result: &'a str,
@@ -117,6 +138,10 @@ pub(super) fn tell(event: &Lifecycle<'_>) {
             generation,
             configuration,
         } => info!(generation, configuration, "reloaded"),
+        Lifecycle::Upgrading { .. }
+        | Lifecycle::TookOver { .. }
+        | Lifecycle::Upgraded { .. }
+        | Lifecycle::UpgradeFailed { .. } => tell_upgrade(event),
         Lifecycle::ReloadFailed { result, reason } => {
             error!(
                 result,
@@ -124,6 +149,30 @@ pub(super) fn tell(event: &Lifecycle<'_>) {
                 "reload failed, the old configuration stays"
             );
         }
+    }
+}
+
+fn tell_upgrade(event: &Lifecycle<'_>) {
+    match event {
+        Lifecycle::Upgrading { program } => info!(?program, "upgrading"),
+        Lifecycle::TookOver {
+            version,
+            generation,
+            workers,
+        } => info!(version, generation, workers, "took over"),
+        Lifecycle::Upgraded {
+            version,
+            generation,
+            configuration,
+        } => info!(version, generation, configuration, "upgraded"),
+        Lifecycle::UpgradeFailed { result, reason } => {
+            error!(
+                result,
+                reason = reason.to_string(),
+                "upgrade failed, the old program stays"
+            );
+        }
+        _ => {}
     }
 }
 
