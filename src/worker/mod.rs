@@ -143,11 +143,13 @@ async fn serve(
     acceptors.adopt(inheritance.slot)?;
     let _heart = tokio::task::spawn_local(beat(seat, config.server.heartbeat_timeout));
     let _vitals = tokio::task::spawn_local(vitals::report(seat, Rc::clone(&proxy.router)));
+    let (answers, admin_watch) = Drain::new();
     let facts = Facts {
         source,
         number: inheritance.seat,
         slot: seat,
         router: Rc::clone(&proxy.router),
+        watch: admin_watch,
     };
     let admin = tokio::task::spawn_local(admin::serve(inheritance.admin, facts));
     let watchdog = Watchdog::new(config.server.memory, seat)
@@ -173,6 +175,7 @@ async fn serve(
         channel: &channel,
         seat,
         deadline: &deadline,
+        answers: &answers,
     };
     // What is told meanwhile belongs to it.
     let finish = leaving::finish(leave, acceptors, &drain, desk)
