@@ -32,6 +32,7 @@ use crate::scoreboard::{LOGS, Slot};
 use batch::Limit;
 pub(crate) use example::example_line;
 use log::Log;
+pub(super) use text::append_address;
 
 const _: () = assert!(MAX_LOGS <= LOGS, "each log has its counters");
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
-    attempt_error, is_server_failure, name_of, nanoseconds, put_address, put_backend,
-    put_connection, put_error, put_event, put_failed, put_route, server_error,
+    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_error,
+    put_event, put_failed, put_route, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
@@ -134,12 +134,8 @@ impl Encoder {
                 put.text("server.address", host);
                 put.number("server.port", record.local.port().into());
             }
-            put_address(&mut put, "client.address", record.client);
-            put_address(
-                &mut put,
-                "network.peer.address",
-                record.peer.ip().to_canonical(),
-            );
+            put.address("client.address", record.client);
+            put.address("network.peer.address", record.peer.ip().to_canonical());
             put.number("network.peer.port", record.peer.port().into());
             if let Some(line) = record.request {
                 put.text("network.protocol.version", line.version);

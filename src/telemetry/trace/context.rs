@@ -14,6 +14,7 @@ const TRACEPARENT_BYTES: usize = 55;
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// The trace of one request.
@@ -129,7 +130,7 @@ fn tracestate(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Whether a trusted proxy before us was spoken to over TLS.
 pub(super) fn is_https(headers: &HeaderMap) -> bool {
-    let told = headers.get("x-forwarded-proto");
+    let told = headers.get(FORWARDED_PROTO);
     told.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
