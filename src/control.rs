@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use message::{FRAME, Frame};
-pub(crate) use message::{ToMaster, ToWorker};
+pub(crate) use message::{ToMaster, ToWorker, Why};
 
 /// Messages kept for a worker whose socket is full. The kernel holds some hundred before that, so a
 /// worker that fills this, too, has not read for a very long time.

@@ -19,6 +19,7 @@
 
 pub(crate) mod admin;
 pub mod balance;
+pub(crate) mod cgroup;
 pub mod cli;
 pub mod config;
 pub(crate) mod control;

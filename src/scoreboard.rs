@@ -5,7 +5,8 @@
 //! writes in its place: it zeroes the gauges and counts the log lines that died with it.
 //!
 //! ```text
-//! header: magic, layout version, slots, cells a slot, master, its start, deaths by reason; then,
+//! header: magic, layout version, slots, cells a slot, master, its start, deaths by reason, moves
+//!         of vhosts; then,
 //!         each from a cache line of its own,
 //! slot:   state, pid, heartbeat, start, counters …, gauges …, counters of each access log …, tallies …, histograms …,
 //!         keys of request series …, request series with exemplars …, vhosts …
@@ -18,6 +19,7 @@ mod counted;
 mod histogram;
 mod life;
 mod logs;
+mod moves;
 mod requests;
 mod vhosts;
 
@@ -38,12 +40,12 @@ pub(crate) use life::State;
 use logs::LOG_CELLS;
 pub(crate) use logs::{LOGS, LogCounter, LogSlot};
 pub(crate) use requests::{Exemplar, OVERFLOW, Series};
-pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit};
+pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit, shown_name};
 
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
 const HEADER: usize = 2 * LINE;
@@ -51,6 +53,9 @@ const HEADER: usize = 2 * LINE;
 const MASTER_PID: usize = 4;
 const MASTER_STARTED: usize = 5;
 const DEATHS: usize = 6;
+/// Cells of the header for the vhosts that change places: odd while one does; and which slot's.
+const MOVES: usize = DEATHS + Death::ALL.len();
+const MOVER: usize = MOVES + 1;
 const FIRST_COUNTER: usize = Field::Started as usize + 1;
 const FIRST_GAUGE: usize = FIRST_COUNTER + Counter::LinesLostAtDeath as usize + 1;
 const FIRST_LOG: usize = FIRST_GAUGE + Gauge::RedisLinks as usize + 1;
@@ -70,6 +75,7 @@ pub(crate) struct Scoreboard {
 /// The slot of one worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
+    board: Scoreboard,
     cells: &'static [AtomicU64],
 }
 
@@ -114,6 +120,19 @@ impl Scoreboard {
         Ok(board)
     }
 
+    /// A board with so many slots of two vhosts, for tests: nothing shared.
+    #[cfg(test)]
+    pub(crate) fn detached(slots: usize) -> Self {
+        let slot = slot_cells(2);
+        let cells = (0..HEADER + slots * slot).map(|_| AtomicU64::new(0));
+        let cells: Vec<_> = cells.collect();
+        cells[2].store(slots as u64, Ordering::Relaxed);
+        cells[3].store(slot as u64, Ordering::Relaxed);
+        Self {
+            cells: cells.leak(),
+        }
+    }
+
     /// The slots that ever had a worker, with their numbers.
     pub(crate) fn used(self) -> impl Iterator<Item = (usize, Slot)> {
         let slots = self.cells[2].load(Ordering::Relaxed);
@@ -148,6 +167,7 @@ impl Scoreboard {
         let slot = usize::try_from(self.cells[3].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let start = HEADER + index * slot;
         Slot {
+            board: *self,
             cells: &self.cells[start..start + slot],
         }
     }
@@ -211,6 +231,7 @@ impl Slot {
             gauge.store(0, Ordering::Relaxed);
         }
         self.settle_spans();
+        self.end_move();
         self.bury_lines(logs)
     }
 
@@ -229,10 +250,7 @@ impl Slot {
     /// A slot of its own, for tests: nothing shared.
     #[cfg(test)]
     pub(crate) fn detached() -> Self {
-        let cells: Vec<AtomicU64> = (0..slot_cells(2)).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            cells: cells.leak(),
-        }
+        Scoreboard::detached(1).slot(0)
     }
 }
 

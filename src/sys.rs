@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
+use std::ptr;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
@@ -100,6 +101,27 @@ pub(crate) fn share_cells(memory: &OwnedFd, cells: usize) -> io::Result<&'static
     // SAFETY: the mapping is page aligned, `bytes` long, readable, writable, zero or written by
     // this program through atomics alone, and is never unmapped. Any bit pattern is a valid u64.
     Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<AtomicU64>(), cells) })
+}
+
+/// Gives every unused page of jemalloc's back to the kernel, at once and from all arenas. Takes a
+/// while where there is much to give: not for the thread that serves.
+pub(crate) fn purge_arenas() -> io::Result<()> {
+    // 4096 stands for all arenas (`MALLCTL_ARENAS_ALL`).
+    let name = c"arena.4096.purge";
+    // SAFETY: the name is ended by a zero byte, and this control neither reads nor writes a value.
+    let error = unsafe {
+        jemalloc_sys::mallctl(
+            name.as_ptr(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            0,
+        )
+    };
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Lets the kernel discard a signal, also one that is already pending.

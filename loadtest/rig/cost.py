@@ -4,7 +4,7 @@ import statistics
 import sys
 from dataclasses import dataclass, field
 
-from rig import machine
+from rig import results
 from rig.callgrind import FIRST, instructions_per_request
 from rig.measure import CONNECTIONS, cell, wrk
 from rig.processes import Crew, Failed, need
@@ -59,7 +59,7 @@ def cost(crew, chosen):
     lines = list(section(times, counts, chosen))
     print("", *lines, sep="\n")
     if chosen.save:
-        machine.save(TITLE, lines)
+        results.save(TITLE, "\n".join(lines))
     # A missed aim is a result and not a failure.
     return []
 
@@ -114,15 +114,15 @@ def section(times, counts, chosen):
     """The section of loadtest/RESULTS.md."""
     words = [word for word in sys.argv[1:] if word != "--save"]
     yield "Written by the command below; what the columns mean is in [README.md](README.md).\n"
-    yield from machine.heading(["loadtest/telemetry", *words])
+    yield from results.stamp(" ".join(["loadtest/telemetry", *words]))
     yield f"- {chosen.workers} worker(s), Redis driver, small GET, {CONNECTIONS} kept connections, not pinned;"
     yield f"  {chosen.rounds} rounds of {chosen.seconds} s each, taking turns; instructions of {chosen.requests}"
     yield f"  requests after {FIRST} others, one worker"
     seen = {
-        "hipache": machine.hipache(chosen.binary),
-        "wrk": machine.version([need("wrk", "wrk"), "-v"], r"wrk (\S+)"),
-        "valgrind": machine.version([need("valgrind", "valgrind"), "--version"], r"valgrind-(\S+)"),
-        "Redis": machine.version([need("redis-server", "redis-server"), "--version"], r"v=(\S+)"),
+        "hipache": results.version([str(chosen.binary), "-V"], r"hipache (\S+)"),
+        "wrk": results.version([need("wrk", "wrk"), "-v"], r"wrk (\S+)"),
+        "valgrind": results.version([need("valgrind", "valgrind"), "--version"], r"valgrind-(\S+)"),
+        "Redis": results.version([need("redis-server", "redis-server"), "--version"], r"v=(\S+)"),
     }
     yield "- Versions: " + ", ".join(f"{name} {number}" for name, number in seen.items()) + "\n"
     titles = ["setup", "against", "CPU µs/req", "middle half", "adds %", "middle half"]

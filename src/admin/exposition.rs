@@ -13,8 +13,8 @@ use super::{Facts, vhosts, workers};
 use crate::scoreboard::{
     Counter, Gauge, HTTP_BOUNDS, OVERFLOW, Scoreboard, Series, Slot, Tally, Timing,
 };
-use crate::telemetry::Labels;
-use crate::telemetry::names::{self, METHODS, Metric, VERSIONS, WORDS};
+use crate::telemetry::names::{self, Metric, VERSIONS, WORDS};
+use crate::telemetry::{Labels, Methods};
 
 /// What is written or read without a pause: a few hundred lines.
 pub(super) const PIECE: usize = 16;
@@ -38,7 +38,7 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 18] = [
+const SUMS: [(&Metric, Counter); 23] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -54,9 +54,14 @@ const SUMS: [(&Metric, Counter); 18] = [
     (&names::CONNECTS, Counter::UpstreamConnects),
     (&names::REUSES, Counter::UpstreamReuses),
     (&names::WAITS, Counter::UpstreamWaits),
+    (&names::INTERIM_LOST, Counter::InterimLost),
     (&names::LOG_BYTES, Counter::LogBytes),
     (&names::VHOST_FORGOTTEN, Counter::VhostRequestsForgotten),
     (&names::ADMIN_REFUSED, Counter::AdminRefused),
+    (&names::OVER_LIMIT, Counter::MemoryOverLimit),
+    (&names::PURGES, Counter::MemoryPurges),
+    (&names::PURGED, Counter::MemoryPurgedBytes),
+    (&names::REPLACEMENTS_WANTED, Counter::ReplacementsWanted),
 ];
 
 /// All slots, to be summed up.
@@ -95,7 +100,7 @@ pub(super) async fn metrics(facts: &Facts, format: Format) -> String {
     let mut text = Text::new(format);
     let snapshot = Snapshot::of(facts.board);
     identity(&mut text, facts);
-    requests(&mut text, &snapshot).await;
+    requests(&mut text, &facts.methods, &snapshot).await;
     sums(&mut text, &snapshot);
     yield_now().await;
     ends(&mut text, &snapshot);
@@ -115,7 +120,7 @@ fn identity(text: &mut Text, facts: &Facts) {
     text.single(&names::UPTIME, uptime.unwrap_or_default().as_secs_f64());
 }
 
-async fn requests(text: &mut Text, snapshot: &Snapshot) {
+async fn requests(text: &mut Text, methods: &Methods, snapshot: &Snapshot) {
     let mut all: BTreeMap<u64, Series> = BTreeMap::new();
     for (_, slot) in &snapshot.0 {
         for (key, series) in slot.requests() {
@@ -125,7 +130,7 @@ async fn requests(text: &mut Text, snapshot: &Snapshot) {
     }
     text.begin(&names::REQUEST_DURATION);
     for (written, (key, series)) in all.iter().enumerate() {
-        request(text, *key, series);
+        request(text, methods, (*key, series));
         if written % PIECE == PIECE - 1 {
             yield_now().await;
         }
@@ -135,7 +140,7 @@ async fn requests(text: &mut Text, snapshot: &Snapshot) {
     text.sample(&[(names::SCHEME, SCHEME)], active);
 }
 
-fn request(text: &mut Text, key: u64, series: &Series) {
+fn request(text: &mut Text, methods: &Methods, (key, series): (u64, &Series)) {
     let buckets = Buckets {
         bounds: &HTTP_BOUNDS,
         counts: &series.buckets,
@@ -157,7 +162,7 @@ fn request(text: &mut Text, key: u64, series: &Series) {
         end => WORDS[end],
     };
     let labels = [
-        (names::METHOD, METHODS[labels.method]),
+        (names::METHOD, methods.name(labels.method)),
         (names::SCHEME, SCHEME),
         (names::STATUS, &status),
         (names::VERSION, VERSIONS[labels.version]),

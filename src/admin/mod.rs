@@ -33,7 +33,7 @@ use tokio::time::timeout;
 use crate::listener::{Listeners, Shortage};
 use crate::route::Router;
 use crate::scoreboard::{Counter, Scoreboard, Slot, State};
-use crate::telemetry::{Event, emit};
+use crate::telemetry::{Event, Methods, emit};
 use io::AdminIo;
 use text::Format;
 
@@ -53,6 +53,8 @@ pub(crate) struct Facts {
     pub(crate) number: usize,
     pub(crate) slot: Slot,
     pub(crate) router: Rc<Router>,
+    /// Those that labels name.
+    pub(crate) methods: Methods,
     /// Hash of the configuration in force.
     pub(crate) configuration: String,
 }

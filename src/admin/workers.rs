@@ -77,6 +77,17 @@ fn memory(text: &mut Text, slots: &[(String, Slot)]) {
             text.sample(&labels, slot.level(gauge));
         }
     }
+    text.begin(&names::MEMORY_LIMIT);
+    for (number, slot) in slots {
+        text.sample(&[(names::WORKER, number)], slot.level(Gauge::MemoryLimit));
+    }
+    // All workers are in one group; what one says last is as good as what another does.
+    let used = slots
+        .iter()
+        .map(|(_, slot)| slot.level(Gauge::CgroupMemory));
+    if let Some(used) = used.max().filter(|used| *used > 0) {
+        text.single(&names::CGROUP_MEMORY, used);
+    }
 }
 
 async fn processes(text: &mut Text, board: Scoreboard, slots: &[(String, Slot)]) {

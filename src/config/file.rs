@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use super::driver_url::DriverUrl;
 use super::forms::{Bind, OneOrMany};
 use super::log_file::{Log, LogEntry, LogFilter, LogMask, LogNames, LogQueue};
+use super::memory::WrittenMemory;
 use super::telemetry::WrittenTelemetry;
 use super::values::{
     Account, Address, Count, Hidden, PathText, Port, Range, Seconds, Whole, WholeSeconds,
@@ -77,6 +78,9 @@ pub(super) struct Server {
     pub(super) tunnel_timeout: Written<Seconds>,
     /// How long a final stop waits for what is in flight. Default 30.
     pub(super) graceful_wait: Written<Seconds>,
+    /// How large a worker may grow.
+    #[serde(flatten)]
+    pub(super) memory: WrittenMemory,
     /// How long a draining worker keeps an idle connection for one more request. Default 5.
     pub(super) drain_idle: Written<Seconds>,
     /// Let a worker that crashes leave a core, which holds what clients sent. Default false.

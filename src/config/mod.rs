@@ -22,6 +22,7 @@ mod load;
 mod log_file;
 mod log_format;
 mod log_values;
+mod memory;
 mod quick;
 mod resolve;
 mod show;
@@ -46,7 +47,7 @@ pub(crate) use load::{find, load};
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub(crate) use quick::{QuickRoute, quick};
 pub(crate) use show::{hash, show};
-pub use telemetry::{Exporter, Limits, Propagator, Sampler, SpanQueue, Telemetry, Traces};
+pub use telemetry::{Exporter, Limits, Propagator, Sampler, Signal, SpanQueue, Telemetry, Traces};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.
@@ -80,6 +81,8 @@ pub struct Server {
     pub max_sockets: usize,
     /// The limits of waiting.
     pub timeouts: Timeouts,
+    /// How large a worker may grow.
+    pub memory: Memory,
     /// How long a final stop waits for what is in flight. Default 30 s.
     pub graceful_wait: Duration,
     /// How long a draining worker keeps an idle connection for one more request. Default 5 s.
@@ -101,6 +104,18 @@ pub struct Server {
     pub static_dir: Option<PathBuf>,
     /// Keep lookups in each worker; `None`: ask for every request.
     pub lru_cache: Option<LruCache>,
+}
+
+/// How large a worker may grow, and when that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of one worker; `None`: no limit. Default: half of what the system lets the process
+    /// use, divided by the workers, but at least 200 MiB.
+    pub limit: Option<u64>,
+    /// Between two looks. Default 10 s.
+    pub check_interval: Duration,
+    /// Age that a worker must have reached to be replaced. Default 60 s.
+    pub min_age: Duration,
 }
 
 /// The limits of waiting; `None` is no limit. `tcpTimeout` is the default of all but the tunnel's.

@@ -12,7 +12,8 @@ use super::forms::OneOrMany;
 use super::values::Seconds;
 use super::written::Written;
 use super::{Config, Driver, LruCache, RedisDriver, RedisServer, Server, Timeouts};
-use super::{identity, legacy, listeners, log_file, telemetry};
+use super::{identity, legacy, listeners, log_file, memory, telemetry};
+use crate::cgroup;
 
 /// What the machine and the way of starting contribute.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Surroundings {
     pub(super) is_root: bool,
     /// The default number of workers.
     pub(super) cores: usize,
+    /// Bytes that the system lets this process use, if that can be known.
+    pub(super) memory: Option<u64>,
     /// Reads a variable of the environment.
     pub(super) env: fn(&str) -> Option<String>,
 }
@@ -31,6 +34,7 @@ impl Surroundings {
         Self {
             is_root: nix::unistd::geteuid().is_root(),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            memory: cgroup::usable_bytes(),
             env: |name| std::env::var(name).ok(),
         }
     }
@@ -66,13 +70,13 @@ pub(super) fn server_default(around: Surroundings) -> Server {
 
 fn server(written: WrittenServer, around: Surroundings, findings: &mut Findings) -> Server {
     let timeouts = timeouts(&written);
+    let workers = written.workers.right();
+    let workers = workers.map_or(around.cores, |count| count.0 as usize);
     Server {
         timeouts,
         debug: written.debug.right().unwrap_or(false),
-        workers: written
-            .workers
-            .right()
-            .map_or(around.cores, |count| count.0 as usize),
+        workers,
+        memory: memory::resolve(written.memory, workers, around, findings),
         max_sockets: written
             .max_sockets
             .right()

@@ -7,7 +7,9 @@ mod endpoint;
 mod env;
 mod file;
 mod files;
+mod methods;
 mod show;
+mod signal;
 mod traces;
 
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use self::env::{Env, Lookup};
 pub(super) use self::file::Telemetry as WrittenTelemetry;
 pub(super) use self::files::check_files;
 pub(super) use self::show::show;
+pub use self::signal::Signal;
 use self::traces::traces;
 use super::Secret;
 use super::findings::Findings;
@@ -29,6 +32,10 @@ use super::findings::Findings;
 pub struct Telemetry {
     /// The headers by which a trace is continued; none: nothing is read or set.
     pub propagators: Vec<Propagator>,
+    /// Attributes of this service.
+    pub resource: Vec<(String, String)>,
+    /// Methods that are told by their names; all others are `_OTHER`.
+    pub known_methods: Vec<String>,
     /// `None`: nothing is exported.
     pub traces: Option<Traces>,
     /// The response header that tells the trace id. Default: none.
@@ -63,17 +70,15 @@ pub struct Traces {
     pub slower_than: Option<Duration>,
     /// How spans wait.
     pub queue: SpanQueue,
-    /// Attributes of this service.
-    pub resource: Vec<(String, String)>,
-    /// Methods that are told by their names.
-    pub known_methods: Vec<String>,
     /// What a span may hold.
     pub limits: Limits,
 }
 
-/// Who takes spans, and how they are spoken to.
+/// Who takes a signal, and how they are spoken to.
 #[derive(Clone, Debug)]
 pub struct Exporter {
+    /// What they take.
+    pub signal: Signal,
     /// Scheme, host and port; over HTTP also the path.
     pub url: Url,
     /// `grpc`, in place of `http/protobuf`.
@@ -119,8 +124,8 @@ pub struct Limits {
     pub attributes: usize,
     /// Events of a span. Default 128.
     pub events: usize,
-    /// Bytes of a text in an attribute. Default: no limit.
-    pub value_bytes: Option<usize>,
+    /// Characters of a text in an attribute. Default: no limit.
+    pub value_length: Option<usize>,
 }
 
 /// What the file and the environment say together.
@@ -133,20 +138,57 @@ pub(super) fn resolve(
     let propagators = propagators(&written, &mut env);
     let trace_header = trace_header(&written, env.findings);
     let proxy_status = written.proxy_status.as_ref().copied().unwrap_or(true);
-    let disabled = env.parse(&["OTEL_SDK_DISABLED"], env::boolean);
-    let exports = env.parse(&["OTEL_TRACES_EXPORTER"], |text| match text {
-        "otlp" => Ok(true),
-        "none" => Ok(false),
-        _ => Err("expected otlp or none".to_owned()),
-    });
+    let resource = resource(&written, &mut env);
+    let is_disabled = env.parse(&["OTEL_SDK_DISABLED"], env::boolean) == Some(true);
+    let has_traces = Signal::Traces.is_on(&mut env) && !is_disabled;
+    unsupported(&mut env);
+    let known_methods = methods::known(&written, &mut env);
     let traces = traces(written, &mut env);
-    let is_off = disabled == Some(true) || exports == Some(false);
     Telemetry {
         propagators,
-        traces: traces.filter(|_| !is_off),
+        resource,
+        known_methods,
+        traces: traces.filter(|_| has_traces),
         trace_header,
         proxy_status,
     }
+}
+
+/// Tells of variables of the specification that would be without effect.
+fn unsupported(env: &mut Env<'_>) {
+    for (name, text) in [
+        (
+            "OTEL_CONFIG_FILE",
+            "this file is not read; the section telemetry of config.json says the same",
+        ),
+        (
+            "OTEL_LOG_LEVEL",
+            "this has no effect; HIPACHE_LOG sets the level of the process's own log",
+        ),
+    ] {
+        if env.text(&[name]).is_some() {
+            env.findings.warning(name, text);
+        }
+    }
+}
+
+/// Later ones win: the file's list, its name, the environment's list, its name.
+fn resource(written: &WrittenTelemetry, env: &mut Env<'_>) -> Vec<(String, String)> {
+    let mut all = vec![("service.name".to_owned(), "hipache".to_owned())];
+    let mut put = |(key, value): (String, String)| {
+        all.retain(|(known, _)| *known != key);
+        all.push((key, value));
+    };
+    let named = |name: String| ("service.name".to_owned(), name);
+    let listed = written.resource_attributes.as_ref().map(|p| p.0.clone());
+    listed.into_iter().flatten().for_each(&mut put);
+    let name = written.service_name.as_ref().cloned();
+    name.map(named).into_iter().for_each(&mut put);
+    let listed = env.parse(&["OTEL_RESOURCE_ATTRIBUTES"], env::pairs);
+    listed.into_iter().flatten().for_each(&mut put);
+    let name = env.text(&["OTEL_SERVICE_NAME"]).map(|(_, name)| name);
+    name.map(named).into_iter().for_each(&mut put);
+    all
 }
 
 fn propagators(written: &WrittenTelemetry, env: &mut Env<'_>) -> Vec<Propagator> {
@@ -202,13 +244,14 @@ impl Propagator {
 
 fn trace_header(written: &WrittenTelemetry, findings: &mut Findings) -> Option<HeaderName> {
     let name = written.trace_header.as_ref()?;
-    let parsed = HeaderName::from_bytes(name.as_bytes());
-    parsed
-        .map_err(|_| {
-            let text = format_args!("{name:?} is no name of a header");
-            findings.error("telemetry.traceHeader", text);
-        })
-        .ok()
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        let text = format_args!("{name:?} is no name of a header");
+        findings.error("telemetry.traceHeader", text);
+        return None;
+    }
+    // Every response gets a copy of it, and those of a name that lives as long as the process cost
+    // neither an allocation nor a count.
+    Some(HeaderName::from_static(name.to_ascii_lowercase().leak()))
 }
 
 #[cfg(test)]

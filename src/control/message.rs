@@ -43,6 +43,16 @@ pub(crate) enum ToMaster {
         /// Connections that the limit cut.
         forced: usize,
     },
+    /// Asks for a successor, and to leave when that serves.
+    WantsReplacement(Why),
+}
+
+/// Why a worker is to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Why {
+    /// It takes too much memory.
+    Memory = 3,
 }
 
 /// A message on the wire. What the two fields mean is the kind's affair.
@@ -63,6 +73,7 @@ enum Kind {
     Ready = 65,
     Stopped = 66,
     Drained = 67,
+    WantsReplacement = 68,
 }
 
 /// Why a message could not be understood.
@@ -104,7 +115,9 @@ impl ToWorker {
             }),
             Kind::Adopt => Ok(Self::Adopt(frame.count())),
             Kind::Release => Ok(Self::Release(frame.count())),
-            Kind::Ready | Kind::Stopped | Kind::Drained => Err(Malformed::Direction),
+            Kind::Ready | Kind::Stopped | Kind::Drained | Kind::WantsReplacement => {
+                Err(Malformed::Direction)
+            }
         }
     }
 }
@@ -115,6 +128,7 @@ impl ToMaster {
             Self::Ready => Frame::plain(Kind::Ready, 0),
             Self::Stopped => Frame::plain(Kind::Stopped, 0),
             Self::Drained { forced } => Frame::plain(Kind::Drained, forced as u64),
+            Self::WantsReplacement(why) => Frame::plain(Kind::WantsReplacement, why as u64),
         }
     }
 
@@ -125,6 +139,7 @@ impl ToMaster {
             Kind::Drained => Ok(Self::Drained {
                 forced: frame.count(),
             }),
+            Kind::WantsReplacement => Ok(Self::WantsReplacement(Why::Memory)),
             Kind::Reopen | Kind::Drain | Kind::Adopt | Kind::Release => Err(Malformed::Direction),
         }
     }
@@ -178,6 +193,7 @@ impl Kind {
             Self::Ready,
             Self::Stopped,
             Self::Drained,
+            Self::WantsReplacement,
         ];
         kinds
             .into_iter()

@@ -44,6 +44,7 @@ fn messages_arrive_whole_and_in_order() {
             ToMaster::Ready,
             ToMaster::Stopped,
             ToMaster::Drained { forced: 12 },
+            ToMaster::WantsReplacement(Why::Memory),
         ] {
             worker.tell(report).await.unwrap();
             assert!(matches!(master.hear().unwrap(), Heard::Message(m) if m == report));

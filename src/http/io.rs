@@ -81,7 +81,7 @@ impl ClientIo {
             Some(end) => {
                 self.link.on_timeout(end);
                 // hyper has not answered anything here; RFC 9110 §15.5.9.
-                self.link.send_interim(cx, TOO_SLOW);
+                let _ = self.link.send_interim(cx, TOO_SLOW);
             }
         }
         Poll::Ready(io::ErrorKind::TimedOut.into())

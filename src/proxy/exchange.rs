@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use smallvec::SmallVec;
 use tracing::debug;
@@ -21,7 +22,7 @@ use self::parts::{Line, LookedUp, bytes_of};
 use super::Downlink;
 use super::headers::written_target;
 use crate::error::End;
-use crate::route::Route;
+use crate::route::{Asked, Route};
 use crate::scoreboard::{Counter, Gauge, Slot};
 use crate::telemetry::{
     AccessLog, AttemptRecord, Metrics, Record, RequestLine, SpanId, Trace, Tracer,
@@ -97,9 +98,9 @@ impl Exchange {
                 .headers
                 .extend(values.map(|value| (name.clone(), value.clone())));
         }
-        exchange.trace = sinks
-            .tracer
-            .begin(&head.headers, link.forwarding.is_trusted);
+        let authority = head.uri.authority().map(Authority::as_str);
+        let is_trusted = link.forwarding.is_trusted;
+        exchange.trace = sinks.tracer.begin(&head.headers, authority, is_trusted);
         exchange
     }
 
@@ -112,7 +113,7 @@ impl Exchange {
     ) -> Box<Self> {
         let mut exchange = Self::blank(sinks, link, link.peer_ip(), began);
         exchange.status = status;
-        exchange.trace = sinks.tracer.begin(&HeaderMap::new(), false);
+        exchange.trace = sinks.tracer.begin(&HeaderMap::new(), None, false);
         exchange
     }
 
@@ -141,11 +142,11 @@ impl Exchange {
     }
 
     /// Notes how long routing took, whatever it answered.
-    pub(crate) fn looked_up(&mut self, began: Instant, batch: Option<usize>) {
+    pub(crate) fn looked_up(&mut self, began: Instant, asked: Option<Asked>) {
         self.lookup = Some(LookedUp {
             began: began.saturating_duration_since(self.began),
             took: began.elapsed(),
-            batch,
+            asked,
             error: None,
         });
     }

@@ -208,3 +208,38 @@ impl std::fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::telemetry::names::CONNECT_FAILURES;
+
+    /// The error after this one: every kind once, and a new one is asked for its place.
+    fn next(error: Option<&ConnectError>) -> Option<ConnectError> {
+        let io = || io::Error::from(io::ErrorKind::Other);
+        Some(match error {
+            None => ConnectError::LimitReached,
+            Some(ConnectError::LimitReached) => ConnectError::ResolveFailed(Rc::new(io())),
+            Some(ConnectError::ResolveFailed(_)) => ConnectError::ResolveTimedOut,
+            Some(ConnectError::ResolveTimedOut) => ConnectError::Refused(io()),
+            Some(ConnectError::Refused(_)) => ConnectError::Unreachable(io()),
+            Some(ConnectError::Unreachable(_)) => ConnectError::TimedOut,
+            Some(ConnectError::TimedOut) => ConnectError::Tls(io()),
+            Some(ConnectError::Tls(_)) => ConnectError::TlsUnavailable("none".into()),
+            Some(ConnectError::TlsUnavailable(_)) => ConnectError::Exhausted(io()),
+            Some(ConnectError::Exhausted(_)) => return None,
+        })
+    }
+
+    #[test]
+    fn what_telemetry_calls_a_failure_to_connect_is_one() {
+        let errors = std::iter::successors(next(None), |error| next(Some(error)));
+        let words = errors.map(|error| failure_to_connect(&error).end.as_str());
+        let told: BTreeSet<_> = CONNECT_FAILURES.into_iter().collect();
+        assert_eq!(words.collect::<BTreeSet<_>>(), told);
+    }
+}

@@ -11,6 +11,7 @@ mod exchange;
 mod head_count;
 mod head_wait;
 pub(crate) mod headers;
+mod hints;
 mod outgoing;
 mod persistence;
 mod refusal;
@@ -52,7 +53,7 @@ use crate::listener::Downstream;
 use crate::relay::RequestBody;
 use crate::route::{Route, RouteError, Router};
 use crate::scoreboard::Slot;
-use crate::telemetry::{AccessLog, Metrics, Tracer};
+use crate::telemetry::{AccessLog, Methods, Metrics, Tracer};
 use crate::upstream::Upstreams;
 use crate::vhost::Host;
 
@@ -78,6 +79,7 @@ impl Proxy {
         access_log: Rc<AccessLog>,
         tracer: Rc<Tracer>,
     ) -> Rc<Self> {
+        let methods = Methods::new(&config.telemetry.known_methods);
         Rc::new(Self {
             router: Router::start(&config, slot),
             upstreams: Upstreams::start(&config, slot),
@@ -85,7 +87,7 @@ impl Proxy {
             budget: RefCell::default(),
             sinks: Rc::new(Sinks {
                 access_log,
-                metrics: Metrics::new(slot),
+                metrics: Metrics::new(slot, methods),
                 tracer,
                 slot,
                 is_ending: Cell::new(false),
@@ -151,7 +153,7 @@ impl Proxy {
                 Err(refusal)
             }
         };
-        let trace_header = self.config.telemetry.trace_header.clone();
+        let trace_header = self.config.telemetry.trace_header.as_ref();
         let told = trace_header.zip(exchange.trace().map(trace_id));
         let mut response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
@@ -171,7 +173,7 @@ impl Proxy {
         head: Parts,
         body: Incoming,
     ) -> Result<Answer, Refusal> {
-        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding);
+        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding, self.slot());
         if !self.config.server.http_keep_alive {
             outgoing.close_after();
         }
@@ -192,9 +194,9 @@ impl Proxy {
 
     async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
         let began = Instant::now();
-        let batch = Cell::new(None);
-        let resolved = self.router.resolve(host, &batch).await;
-        exchange.looked_up(began, batch.get());
+        let asked = Cell::new(None);
+        let resolved = self.router.resolve(host, &asked).await;
+        exchange.looked_up(began, asked.get());
         match resolved {
             Ok(route) => {
                 exchange.route(&route);

@@ -11,8 +11,10 @@ use hyper::body::{Body, Incoming};
 
 use super::Downlink;
 use super::headers::{self, Forwarding};
+use super::hints::Hints;
 use super::retry::Repeatable;
-use crate::relay::{Interim, RequestBody, Upload};
+use crate::relay::{RequestBody, Upload};
+use crate::scoreboard::Slot;
 
 /// A request as it goes to backends, for as many attempts as it takes.
 pub(super) struct Outgoing {
@@ -20,14 +22,19 @@ pub(super) struct Outgoing {
     uri: Uri,
     headers: HeaderMap,
     pub(super) upload: Option<Rc<Upload>>,
-    interim: Option<Arc<Interim>>,
+    hints: Option<Hints>,
     pub(super) is_upgrade: bool,
     pub(super) is_idempotent: bool,
 }
 
 impl Outgoing {
     /// Cleans a request for its way up.
-    pub(super) fn new(mut head: Parts, body: Incoming, forwarding: &Forwarding) -> Self {
+    pub(super) fn new(
+        mut head: Parts,
+        body: Incoming,
+        forwarding: &Forwarding,
+        slot: Slot,
+    ) -> Self {
         let expects_continue = headers::expects_continue(&head.headers, head.version);
         let is_upgrade =
             head.version == Version::HTTP_11 && headers::upgrade_of(&head.headers).is_some();
@@ -45,15 +52,16 @@ impl Outgoing {
             head.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
         // RFC 9110 §15.2: a 1xx is not sent to an HTTP/1.0 client.
-        let interim = (head.version == Version::HTTP_11).then(Arc::<Interim>::default);
-        let gate = interim.as_ref().filter(|_| expects_continue).cloned();
+        let hints = (head.version == Version::HTTP_11).then(|| Hints::new(slot));
+        let gate = hints.as_ref().filter(|_| expects_continue);
+        let gate = gate.map(|hints| Arc::clone(hints.interim()));
         Self {
             is_idempotent: headers::is_idempotent(&head.method),
             uri: headers::origin_form(&head.method, &head.uri),
             upload: (!body.is_end_stream()).then(|| Upload::new(body, gate, Instant::now())),
             method: head.method,
             headers: head.headers,
-            interim,
+            hints,
             is_upgrade,
         }
     }
@@ -82,15 +90,8 @@ impl Outgoing {
 
     /// Sends on what 1xx responses have come.
     pub(super) fn pass_interim(&self, cx: &mut Context<'_>, link: &Downlink) {
-        if let Some(interim) = &self.interim {
-            // What a slow client has not taken yet is bounded here; what comes meanwhile, there.
-            if link.poll_interim(cx).is_pending() {
-                return;
-            }
-            let heads = interim.take();
-            if !heads.is_empty() {
-                link.send_interim(cx, &heads);
-            }
+        if let Some(hints) = &self.hints {
+            hints.pass(cx, link);
         }
     }
 
@@ -108,8 +109,8 @@ impl Outgoing {
         } else {
             self.headers.clone()
         };
-        if let Some(interim) = &self.interim {
-            interim.watch(&mut request);
+        if let Some(hints) = &self.hints {
+            hints.interim().watch(&mut request);
         }
         request
     }

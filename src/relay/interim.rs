@@ -1,6 +1,6 @@
 //! 1xx responses on their way from a backend to the client.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName, header};
@@ -30,7 +30,15 @@ static LEFT_OUT: [HeaderName; 9] = [
 pub(crate) struct Interim {
     is_continued: AtomicBool,
     has_heads: AtomicBool,
-    heads: Mutex<Vec<u8>>,
+    heads: Mutex<Heads>,
+    lost: AtomicU64,
+}
+
+/// Encoded heads.
+#[derive(Default)]
+pub(crate) struct Heads {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) count: u64,
 }
 
 impl Interim {
@@ -48,15 +56,20 @@ impl Interim {
         self.is_continued.load(Ordering::Relaxed)
     }
 
-    /// The encoded heads that wait to be sent; empty mostly, and then without a lock.
-    pub(crate) fn take(&self) -> Vec<u8> {
+    /// The encoded heads that wait to be sent; none mostly, and then without a lock.
+    pub(crate) fn take(&self) -> Heads {
         if !self.has_heads.swap(false, Ordering::Relaxed) {
-            return Vec::new();
+            return Heads::default();
         }
         self.heads
             .lock()
             .map(|mut heads| std::mem::take(&mut *heads))
             .unwrap_or_default()
+    }
+
+    /// How many heads found no room, with those that still wait.
+    pub(crate) fn let_go(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed) + self.take().count
     }
 
     fn received(&self, status: http::StatusCode, headers: &HeaderMap) {
@@ -67,10 +80,12 @@ impl Interim {
         let Ok(mut heads) = self.heads.lock() else {
             return;
         };
-        if heads.len() > WAITING_BYTES {
+        if heads.bytes.len() > WAITING_BYTES {
+            self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        encode_head(&mut heads, status, headers);
+        encode_head(&mut heads.bytes, status, headers);
+        heads.count += 1;
         self.has_heads.store(true, Ordering::Relaxed);
     }
 }
@@ -107,12 +122,26 @@ mod tests {
         }
         interim.received(http::StatusCode::CONTINUE, &HeaderMap::new());
         assert!(interim.is_continued());
-        assert!(interim.take().is_empty());
+        assert!(interim.take().bytes.is_empty());
         interim.received(http::StatusCode::EARLY_HINTS, &headers);
         assert_eq!(
-            interim.take(),
+            interim.take().bytes,
             b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"
         );
-        assert!(interim.take().is_empty());
+        assert!(interim.take().bytes.is_empty());
+        assert_eq!(interim.let_go(), 0);
+    }
+
+    #[test]
+    fn what_is_let_go_is_counted_as_much_as_what_waits_for_good() {
+        let interim = Interim::default();
+        let mut headers = HeaderMap::new();
+        headers.insert("x", "v".repeat(WAITING_BYTES).try_into().unwrap());
+        for _ in 0..3 {
+            interim.received(http::StatusCode::EARLY_HINTS, &headers);
+        }
+        assert_eq!(interim.take().count, 1);
+        interim.received(http::StatusCode::EARLY_HINTS, &headers);
+        assert_eq!(interim.let_go(), 3);
     }
 }

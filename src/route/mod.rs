@@ -14,6 +14,7 @@ mod task;
 mod throttle;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -100,10 +101,19 @@ trait RouteStore {
     /// Backends that are held for dead, so many at most.
     fn dead(&self, limit: usize) -> Vec<DeadReport>;
 
-    /// Commands that a lookup of this host takes; `None` for what is in memory.
-    fn batch(&self, _: &Host) -> Option<usize> {
+    /// What a lookup of this host asks; `None` for what is in memory.
+    fn asked(&self, _: &Host) -> Option<Asked> {
         None
     }
+}
+
+/// What Redis was asked for one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Commands of the batch.
+    pub(crate) commands: usize,
+    /// The address that they were sent to; `None` on a local socket, or without a connection.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 /// The answer of a store, or the wait for it. Dropping the wait loses the answer and nothing else.
@@ -157,11 +167,11 @@ impl Router {
     }
 
     /// The route of a host. Bounded in time.
-    /// `batch` becomes the number of commands, when Redis was asked.
+    /// `asked` is filled in when Redis was asked.
     pub(crate) async fn resolve(
         &self,
         host: &Host,
-        batch: &Cell<Option<usize>>,
+        asked: &Cell<Option<Asked>>,
     ) -> Result<Route, RouteError> {
         if let Some(answer) = self.recall(host) {
             return answer;
@@ -169,8 +179,10 @@ impl Router {
         let answer = match self.store.lookup(host) {
             Lookup::Ready(answer) => answer,
             Lookup::Pending(wait) => {
-                batch.set(self.store.batch(host));
-                wait.await
+                let answer = wait.await;
+                // Afterwards: the connection may have been made for this very request.
+                asked.set(self.store.asked(host));
+                answer
             }
         };
         match &answer {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::{
-    Admin, Http, LruCache, RedisAddress, RedisDriver, RedisServer, Server, Telemetry, Timeouts,
+    Admin, Http, LruCache, Memory, RedisAddress, RedisDriver, RedisServer, Server, Telemetry,
+    Timeouts,
 };
 
 fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
@@ -20,6 +21,11 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
                 first_byte: None,
                 idle_body: None,
                 tunnel: None,
+            },
+            memory: Memory {
+                limit: None,
+                check_interval: Duration::ZERO,
+                min_age: Duration::ZERO,
             },
             graceful_wait: Duration::ZERO,
             drain_idle: Duration::ZERO,
@@ -43,6 +49,8 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         https: Vec::new(),
         driver,
         telemetry: Telemetry {
+            resource: Vec::new(),
+            known_methods: Vec::new(),
             propagators: Vec::new(),
             traces: None,
             trace_header: None,

@@ -50,6 +50,8 @@ pub(crate) enum Counter {
     VhostRequestsForgotten,
     /// Connections to the admin listener that were closed because there were too many.
     AdminRefused,
+    /// 1xx responses that a client did not read in time and that were let go.
+    InterimLost,
     /// Spans that were to be exported; each ends as exported, dropped or failed.
     SpansQueued,
     /// Spans that the collector took.
@@ -58,6 +60,14 @@ pub(crate) enum Counter {
     SpansDropped,
     /// Spans that the collector did not take, or that died with their worker.
     SpansFailed,
+    /// Looks at the worker's memory that found it over its limit.
+    MemoryOverLimit,
+    /// Times that unused memory was given back to the system.
+    MemoryPurges,
+    /// Bytes given back by it.
+    MemoryPurgedBytes,
+    /// Times that the worker asked to be replaced for its memory.
+    ReplacementsWanted,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -81,6 +91,12 @@ pub(crate) enum Gauge {
     Resident,
     /// Bytes that jemalloc keeps mapped, and would give back.
     Retained,
+    /// Bytes of the worker in memory, as the kernel counts: more than jemalloc's.
+    ResidentSet,
+    /// Bytes that the control group uses, page cache included.
+    CgroupMemory,
+    /// Bytes that the worker may use; 0 is no limit.
+    MemoryLimit,
     /// Connections to Redis that are up. The last gauge.
     RedisLinks,
 }

@@ -98,6 +98,25 @@ impl Slot {
         observe(&cells[BUCKETS..], &VHOST_BOUNDS, nanos(visit.took));
     }
 
+    /// Adds what another worker counted for the vhost of a place.
+    pub(super) fn inherit(&self, place: usize, other: &Vhost) {
+        let cells = self.vhost(place);
+        let add = |cell: usize, more: u64| cells[cell].fetch_add(more, Ordering::Relaxed);
+        for (class, more) in other.classes.into_iter().enumerate() {
+            add(CLASSES + class, more);
+        }
+        for (bucket, more) in other.buckets.into_iter().enumerate() {
+            add(BUCKETS + bucket, more);
+        }
+        for (cell, more) in [
+            (FAILED, other.failed),
+            (BYTES, other.bytes_sent),
+            (STRIDE - 1, other.sum),
+        ] {
+            add(cell, more);
+        }
+    }
+
     /// Gives a place to a vhost and gives the requests that were counted in it so far, which are
     /// shown no longer.
     pub(crate) fn rename_vhost(&self, place: usize, name: &str) -> u64 {
@@ -111,9 +130,7 @@ impl Slot {
         for cell in &cells[CLASSES..] {
             cell.store(0, Ordering::Relaxed);
         }
-        let end = (0..=NAME_BYTES.min(name.len())).rev();
-        let end = end.into_iter().find(|end| name.is_char_boundary(*end));
-        let shown = &name[..end.unwrap_or(0)];
+        let shown = shown_name(name);
         cells[LENGTH].store(shown.len() as u64, Ordering::Relaxed);
         for (cell, chunk) in cells[NAME..CLASSES].iter().zip(shown.as_bytes().chunks(8)) {
             let mut bytes = [0; 8];
@@ -143,6 +160,13 @@ impl Slot {
         let start = FIRST_VHOST + place * STRIDE;
         &self.cells[start..start + STRIDE]
     }
+}
+
+/// As much of a name as is shown.
+pub(crate) fn shown_name(name: &str) -> &str {
+    let end = (0..=NAME_BYTES.min(name.len())).rev();
+    let end = end.into_iter().find(|end| name.is_char_boundary(*end));
+    &name[..end.unwrap_or(0)]
 }
 
 fn read(cells: &[AtomicU64]) -> Vhost {

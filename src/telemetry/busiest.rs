@@ -4,11 +4,12 @@
 //! `other`, and watched by the sketch of Misra and Gries: four counters a place find every vhost
 //! that is busy, however many there are. After a round of requests those that were at least twice
 //! as busy as the quietest with a place take it; so the places change seldom, and a series ends
-//! only when its vhost is quiet. Worker-private but for the places themselves.
+//! only when its vhost is quiet in all workers. Worker-private but for the places themselves.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::scoreboard::{Counter, Slot, Visit};
+use super::names::OTHER_VHOSTS;
+use crate::scoreboard::{Counter, Slot, Visit, shown_name};
 
 /// Requests between two changes of places.
 const ROUND: u32 = 8_192;
@@ -62,11 +63,18 @@ impl Busiest {
     }
 
     fn place(&mut self, vhost: &str) -> usize {
+        // What is shown under one name is counted in one place.
+        let vhost = shown_name(vhost);
+        if vhost.is_empty() || vhost == OTHER_VHOSTS {
+            return OTHER;
+        }
         if let Some(place) = self.places.get(vhost) {
             return *place;
         }
         if let Some(place) = self.free.pop() {
-            self.give(place, vhost);
+            // Nobody's before, so nothing is given up.
+            self.slot.rename_vhost(place, vhost);
+            self.places.insert(vhost.into(), place);
             return place;
         }
         self.watch(vhost);
@@ -92,20 +100,26 @@ impl Busiest {
         risers.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));
         let mut quiet: Vec<_> = (1..self.hits.len()).collect();
         quiet.sort_unstable_by_key(|place| self.hits[*place]);
-        for ((vhost, count), place) in risers.into_iter().zip(quiet) {
-            if count <= self.hits[place] * 2 {
-                break;
-            }
-            self.places.retain(|_, taken| *taken != place);
-            self.give(place, &vhost);
-        }
+        let pairs = risers.into_iter().zip(quiet);
+        let moves = pairs.take_while(|((_, count), place)| *count > self.hits[*place] * 2);
+        self.give(moves.map(|((vhost, _), place)| (vhost, place)).collect());
         self.hits.fill(0);
     }
 
-    fn give(&mut self, place: usize, vhost: &str) {
-        let forgotten = self.slot.rename_vhost(place, vhost);
-        self.slot.add(Counter::VhostRequestsForgotten, forgotten);
-        self.places.insert(vhost.into(), place);
+    /// Gives places to other vhosts, or leaves that for the next round while another worker does.
+    fn give(&mut self, changes: Vec<(Box<str>, usize)>) {
+        if changes.is_empty() {
+            return;
+        }
+        let Some(moves) = self.slot.begin_moves() else {
+            return;
+        };
+        for (vhost, place) in changes {
+            self.places.retain(|_, taken| *taken != place);
+            let forgotten = moves.give(place, &vhost);
+            self.slot.add(Counter::VhostRequestsForgotten, forgotten);
+            self.places.insert(vhost, place);
+        }
     }
 }
 
@@ -114,6 +128,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::scoreboard::Scoreboard;
 
     const VISIT: Visit = Visit {
         status: 200,
@@ -167,6 +182,54 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["newcomer", "steady"]);
         assert_eq!(shown(slot), u64::from(requests));
+    }
+
+    #[test]
+    fn what_two_workers_show_of_a_vhost_never_shrinks_while_one_shows_it() {
+        let board = Scoreboard::detached(2);
+        let slots = [0, 1].map(|index| board.slot(index));
+        slots.iter().for_each(|slot| slot.occupy(1));
+        let mut workers = slots.map(Busiest::new);
+        let sum = || {
+            let shown = slots
+                .iter()
+                .flat_map(|slot| (1..=slot.vhost_places()).filter_map(|place| slot.visits(place)));
+            let shared = shown.filter(|vhost| vhost.name == "shared");
+            shared.map(|vhost| vhost.requests()).sum::<u64>()
+        };
+        for _ in 0..10 {
+            workers
+                .iter_mut()
+                .for_each(|one| one.visit("shared", &VISIT));
+        }
+        // The first one gives it up for others that are busier there.
+        for number in 0..3 * ROUND {
+            workers[0].visit(&format!("busy{}", number % 3), &VISIT);
+            assert_eq!(sum(), 20);
+        }
+        assert!(!names(slots[0]).contains(&"shared".to_owned()));
+        assert!(names(slots[1]).contains(&"shared".to_owned()));
+    }
+
+    #[test]
+    fn a_vhost_by_the_name_of_all_others_is_one_of_them() {
+        let slot = Slot::detached();
+        let mut busiest = Busiest::new(slot);
+        busiest.visit("other", &VISIT);
+        busiest.visit("", &VISIT);
+        assert_eq!(names(slot), Vec::<String>::new());
+        assert_eq!(slot.visits(OTHER).unwrap().requests(), 2);
+    }
+
+    #[test]
+    fn names_that_are_shown_alike_share_a_place() {
+        let slot = Slot::detached();
+        let mut busiest = Busiest::new(slot);
+        let long = "v".repeat(200);
+        busiest.visit(&format!("{long}1"), &VISIT);
+        busiest.visit(&format!("{long}2"), &VISIT);
+        assert_eq!(names(slot).len(), 1);
+        assert_eq!(slot.visits(1).unwrap().requests(), 2);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Logic says what happened; how loud it is and which words are used is decided here alone. What a
 //! peer can cause is throttled, and what the throttle held back is told as a number.
 
+mod memory;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{error, info, warn};
 
 use super::throttle::{Throttle, Verdict};
+pub(crate) use memory::{MemoryEvent, MemoryFigures};
 
 /// Something that happened to the process, not to a request; or the news of a backend.
 pub(crate) enum Event<'a> {
@@ -85,6 +88,8 @@ pub(crate) enum Event<'a> {
         /// Exchanges and tunnels that were cut off by the limit.
         forced: usize,
     },
+    /// What a worker found out about its memory.
+    Memory(&'a MemoryEvent),
     /// Redis does not answer.
     RedisLost {
         /// Which one, without password.
@@ -268,6 +273,7 @@ fn tell_surroundings(event: &Event<'_>) {
         } => {
             warn!(log, dropped, failed, "access-log lines were lost");
         }
+        Event::Memory(event) => memory::tell(event),
         Event::ConfigurationNotice { finding } => {
             warn!(finding = finding.to_string(), "configuration notice");
         }

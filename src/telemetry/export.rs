@@ -4,6 +4,7 @@
 //! waits already. Each span that is queued ends in exactly one count: exported, dropped (the queue
 //! was full) or failed (the collector did not take it).
 
+mod delivery;
 mod judge;
 mod retry;
 mod sender;
@@ -88,12 +89,12 @@ impl Shared {
 }
 
 impl Export {
-    /// Starts the thread. `instance` names this worker among those of its service.
+    /// Starts the thread, which sends every batch in this envelope.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start(traces: &Traces, instance: &[u8], slot: Slot) -> io::Result<Self> {
+    pub(super) fn start(traces: &Traces, envelope: Envelope, slot: Slot) -> io::Result<Self> {
         let (queue, batches) = mpsc::channel(QUEUE_BATCHES);
         let (ending, is_ending) = watch::channel(false);
         let (finished, done) = sync_channel(1);
@@ -103,7 +104,6 @@ impl Export {
             waiting_bytes: AtomicU64::new(0),
             untold: AtomicU64::new(0),
         });
-        let envelope = Envelope::new(&traces.resource, instance);
         let sender = Sender::new(traces, envelope, (Arc::clone(&shared), is_ending));
         thread::Builder::new()
             .name("span-export".to_owned())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::TraceId;
 use super::busiest::Busiest;
+use super::methods::Methods;
 use super::names::{METHODS, VERSIONS, WORDS, place};
 use super::record::{AttemptRecord, Record};
 use crate::scoreboard::{Counter, Slot, Tally, Timing, Visit};
@@ -18,14 +19,16 @@ const SWITCHED: u16 = 101;
 /// Measures what this worker finishes.
 pub(crate) struct Metrics {
     slot: Slot,
+    methods: Methods,
     busiest: RefCell<Busiest>,
 }
 
 impl Metrics {
     /// Goes on where the last worker of this slot stopped.
-    pub(crate) fn new(slot: Slot) -> Self {
+    pub(crate) fn new(slot: Slot, methods: Methods) -> Self {
         Self {
             slot,
+            methods,
             busiest: RefCell::new(Busiest::new(slot)),
         }
     }
@@ -42,15 +45,14 @@ impl Metrics {
             slot.time(Timing::Tunnel, record.total.saturating_sub(before));
         } else {
             slot.time_request(
-                Labels::of(record).pack(),
+                Labels::of(record, &self.methods).pack(),
                 record.total,
                 trace.map(|trace| u128::from_be_bytes(trace.0)),
             );
         }
         self.time_lookup(record);
-        for (number, attempt) in record.attempts.iter().enumerate() {
-            let is_last = number + 1 == record.attempts.len();
-            self.measure_attempt(attempt, if is_last { record.end } else { "ok" });
+        for attempt in record.attempts {
+            self.measure_attempt(attempt, record.end_of(attempt));
         }
         if let Some(route) = &record.route {
             let visit = Visit {
@@ -79,10 +81,8 @@ impl Metrics {
         self.slot.time(timing, lookup.took);
     }
 
-    /// `end` is how the attempt ended if nothing failed in itself.
     fn measure_attempt(&self, attempt: &AttemptRecord<'_>, end: &str) {
         let slot = self.slot;
-        let end = attempt.failure.unwrap_or(end);
         slot.tally(Tally::Attempts, place(&WORDS, end));
         let waited = (!attempt.waited.is_zero()).then_some(attempt.waited);
         for (timing, took) in [
@@ -110,7 +110,7 @@ fn time_to_answer(record: &Record<'_>) -> Duration {
 /// The labels of a request's duration, each from a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Labels {
-    /// Place in [`METHODS`].
+    /// Place among the [`Methods`].
     pub(crate) method: usize,
     /// 0 where none was sent.
     pub(crate) status: u16,
@@ -124,10 +124,10 @@ pub(crate) struct Labels {
 const PRESENT: u64 = 1 << 32;
 
 impl Labels {
-    fn of(record: &Record<'_>) -> Self {
+    fn of(record: &Record<'_>, methods: &Methods) -> Self {
         let request = record.request.as_ref();
         Self {
-            method: request.map_or(METHODS.len() - 1, |line| place(&METHODS, line.method)),
+            method: request.map_or(METHODS.len() - 1, |line| methods.place(line.method)),
             status: record.status,
             version: request.map_or(0, |line| place(&VERSIONS, line.version)),
             end: place(&WORDS, record.end),
@@ -149,7 +149,7 @@ impl Labels {
     pub(crate) fn unpack(key: u64) -> Self {
         let part = |shift: u32, bits: u32| (key >> shift) as usize & ((1 << bits) - 1);
         Self {
-            method: part(24, 4).min(METHODS.len() - 1),
+            method: part(24, 8),
             status: u16::try_from(key & 0xFFF).unwrap_or(0),
             version: part(20, 4).min(VERSIONS.len() - 1),
             end: part(12, 8).min(WORDS.len() - 1),
@@ -162,9 +162,13 @@ mod tests {
     use super::super::record::samples;
     use super::*;
 
+    fn methods() -> Methods {
+        Methods::new(&METHODS.map(str::to_owned))
+    }
+
     #[test]
     fn every_combination_of_labels_survives_its_key() {
-        for method in 0..METHODS.len() {
+        for method in [0, 10, 11, 255] {
             for end in 0..WORDS.len() {
                 for (status, version) in [(0, 0), (200, 2), (404, 1), (999, 3)] {
                     let labels = Labels {
@@ -182,7 +186,7 @@ mod tests {
     #[test]
     fn a_record_moves_its_cells_and_no_others() {
         let slot = Slot::detached();
-        let metrics = Metrics::new(slot);
+        let metrics = Metrics::new(slot, methods());
         metrics.record(&samples::record(), Some(TraceId(7_u128.to_be_bytes())));
         assert_eq!(slot.tallied(Tally::Exchanges, 0), 1);
         assert_eq!(slot.tallied(Tally::Attempts, 0), 1);
@@ -211,7 +215,7 @@ mod tests {
             responded: Some(Duration::from_millis(3)),
             ..samples::record()
         };
-        Metrics::new(slot).record(&record, None);
+        Metrics::new(slot, methods()).record(&record, None);
         assert_eq!(slot.requests().count(), 0);
         let (buckets, sum) = slot.timed(Timing::Tunnel);
         assert_eq!(buckets.iter().sum::<u64>(), 1);
@@ -233,7 +237,7 @@ mod tests {
                 attempts: &[],
                 ..samples::record()
             };
-            Metrics::new(slot).record(&record, None);
+            Metrics::new(slot, methods()).record(&record, None);
             assert_eq!(slot.timed(timing).0.iter().sum::<u64>(), 1, "{end}");
             assert_eq!(slot.visits(1), None, "{end}");
         }

@@ -3,9 +3,11 @@
 //! Knows no other module's types: events and records carry plain borrowed values.
 
 mod access_log;
+mod base64;
 mod busiest;
 mod events;
 mod export;
+mod methods;
 mod metrics;
 pub(crate) mod names;
 mod otlp;
@@ -17,7 +19,8 @@ mod trace;
 mod writer;
 
 pub(crate) use access_log::{AccessLog, Process, example_line};
-pub(crate) use events::{Event, emit};
+pub(crate) use events::{Event, MemoryEvent, MemoryFigures, emit};
+pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
 pub(crate) use stderr::init;

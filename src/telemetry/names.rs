@@ -61,6 +61,7 @@ metrics! {
     CONNECTS: Counter "hipache_upstream_connects" "Connections to backends opened.";
     REUSES: Counter "hipache_upstream_reuses" "Requests sent on a kept connection.";
     WAITS: Counter "hipache_upstream_waits" "Requests that had to wait for a free connection.";
+    INTERIM_LOST: Counter "hipache_interim_responses_lost" "1xx responses let go because their clients did not read them in time.";
     WAIT_DURATION: Histogram "hipache_upstream_wait_duration_seconds" "How long requests waited for a free connection.";
     CONNECT_DURATION: Histogram "hipache_upstream_connect_duration_seconds" "Steps of connecting to a backend.";
     FIRST_BYTE_DURATION: Histogram "hipache_upstream_first_byte_duration_seconds" "From the pick of a backend to the head of its response.";
@@ -77,6 +78,12 @@ metrics! {
     WORKER_UPTIME: Gauge "hipache_worker_uptime_seconds" "Age of the worker.";
     WORKER_HEARTBEAT: Gauge "hipache_worker_heartbeat_age_seconds" "Since the worker's runtime last turned.";
     WORKER_DEATHS: Counter "hipache_worker_deaths" "Workers that died while the proxy ran, by reason; each is replaced.";
+    MEMORY_LIMIT: Gauge "hipache_worker_memory_limit_bytes" "Memory that a worker may use; 0 is no limit.";
+    CGROUP_MEMORY: Gauge "hipache_cgroup_memory_bytes" "Memory that the control group uses, page cache included.";
+    OVER_LIMIT: Counter "hipache_memory_over_limit" "Looks at a worker's memory that found it over its limit.";
+    PURGES: Counter "hipache_memory_purges" "Times that a worker over its limit gave memory back.";
+    PURGED: Counter "hipache_memory_purged_bytes" "Bytes given back by workers over their limit.";
+    REPLACEMENTS_WANTED: Counter "hipache_worker_replacements_wanted" "Times that a worker asked to be replaced for its memory.";
     MEMORY: Gauge "hipache_allocator_bytes" "jemalloc's own figures.";
     CPU: Counter "process_cpu_time_seconds" "CPU time of a process; begins anew with each worker.";
     RESIDENT: Gauge "process_memory_usage_bytes" "Resident memory of a process.";
@@ -116,6 +123,9 @@ pub(crate) const METHODS: [&str; 11] = [
 /// Protocol versions; the first where no request was understood.
 pub(crate) const VERSIONS: [&str; 4] = ["", "1.0", "1.1", "2.0"];
 
+/// The label of the vhosts that are not among the busiest.
+pub(crate) const OTHER_VHOSTS: &str = "other";
+
 /// Status classes of vhosts by the first digit; the first where no status was sent.
 pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -144,6 +154,18 @@ pub(crate) const WORDS: [&str; 24] = [
     "tunnel_idle",
     "http_protocol_error",
     "shutdown",
+    "proxy_internal_error",
+];
+
+/// Those of an attempt that got no connection to send on.
+pub(crate) const CONNECT_FAILURES: [&str; 8] = [
+    "connection_limit_reached",
+    "dns_error",
+    "dns_timeout",
+    "connection_refused",
+    "destination_unavailable",
+    "connection_timeout",
+    "tls_protocol_error",
     "proxy_internal_error",
 ];
 

@@ -12,7 +12,7 @@ mod request;
 mod span;
 mod wire;
 
-pub(super) use request::{Envelope, rejected};
+pub(super) use request::{Envelope, rejected, retry_delay};
 pub(crate) use span::Encoder;
 
 #[cfg(test)]

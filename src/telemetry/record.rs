@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 
+use super::names::CONNECT_FAILURES;
 use super::trace::{SpanId, TraceId};
 
 /// A finished exchange.
@@ -74,6 +75,10 @@ pub(crate) struct TraceRecord<'a> {
     pub(crate) state: &'a [u8],
     /// Whether the client spoke HTTPS to a trusted proxy before us.
     pub(crate) is_https: bool,
+    /// The host that a trusted proxy before us was asked for, where that says so.
+    pub(crate) host: Option<&'a str>,
+    /// The port that was asked for, where it is told.
+    pub(crate) port: Option<u16>,
     /// The span of each attempt; empty where nothing is exported.
     pub(crate) attempts: &'a [SpanId],
 }
@@ -113,6 +118,8 @@ pub(crate) struct Lookup<'a> {
     pub(crate) took: Duration,
     /// Commands that Redis was asked with for this request; `None` when it was not asked.
     pub(crate) batch: Option<usize>,
+    /// The address of that Redis; `None` on a local socket, or where there was no connection.
+    pub(crate) peer: Option<SocketAddr>,
     /// What the store said when it failed; an error of Redis begins with its code.
     pub(crate) error: Option<&'a str>,
 }
@@ -148,18 +155,6 @@ pub(crate) struct AttemptRecord<'a> {
     /// later, which `Record::end` tells.
     pub(crate) failure: Option<&'static str>,
 }
-
-/// Ends of an attempt that never had a connection to send on: words of `error::End`.
-const CONNECT_FAILURES: [&str; 8] = [
-    "invalid_backend",
-    "connection_limit_reached",
-    "dns_error",
-    "dns_timeout",
-    "connection_refused",
-    "destination_unavailable",
-    "connection_timeout",
-    "tls_protocol_error",
-];
 
 impl AttemptRecord<'_> {
     /// How long it took to get a connection that can be used, TLS included: nothing for one that was
@@ -210,6 +205,16 @@ impl Record<'_> {
         self.responded
             .unwrap_or(self.total)
             .saturating_sub(waits.sum())
+    }
+
+    /// How one of its attempts ended: the last one, if nothing failed in itself, as the exchange.
+    pub(crate) fn end_of(&self, attempt: &AttemptRecord<'_>) -> &'static str {
+        let last = self.attempts.last();
+        let is_last = last.is_some_and(|last| std::ptr::eq(last, attempt));
+        attempt.failure.unwrap_or(match is_last {
+            true => self.end,
+            false => "ok",
+        })
     }
 
     /// Whether it is an error: answered so, or not ended as it should.
@@ -284,6 +289,7 @@ pub(crate) mod samples {
                 began: Duration::ZERO,
                 took: Duration::from_micros(300),
                 batch: Some(5),
+                peer: None,
                 error: None,
             }),
             attempts: &[ANSWERED],

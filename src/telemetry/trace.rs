@@ -8,6 +8,7 @@ mod b3;
 mod context;
 mod ids;
 mod inject;
+mod origin;
 mod sampler;
 
 use std::cell::RefCell;
@@ -19,13 +20,15 @@ use http::{HeaderMap, HeaderValue};
 
 use super::Record;
 use super::export::Export;
-use super::otlp::Encoder;
+use super::methods::Methods;
+use super::otlp::{Encoder, Envelope};
 use crate::config::{Config, Propagator};
 use crate::scoreboard::Slot;
 pub(crate) use context::Trace;
 use context::{Remote, SAMPLED};
 use ids::Generator;
 pub(crate) use ids::{SpanId, TraceId};
+use origin::Origin;
 use sampler::HeadSampler;
 
 /// The tracer of one worker. Not shared with other threads.
@@ -59,13 +62,19 @@ impl Tracer {
         let telemetry = &config.telemetry;
         let ids = Generator::seeded()?;
         let output = telemetry.traces.as_ref().map(|traces| {
-            let instance = ids.trace();
+            // Names this worker among those of its service.
+            let instance = ids.trace().hex();
+            let envelope = Envelope::new(&telemetry.resource, &instance);
             std::io::Result::Ok(Output {
                 sampler: HeadSampler::new(traces.sampler),
                 sample_errors: traces.sample_errors,
                 slower_than: traces.slower_than,
-                encoder: Encoder::new(traces, &config.driver),
-                export: Rc::new(Export::start(traces, &instance.hex(), slot)?),
+                encoder: Encoder::new(
+                    Methods::new(&telemetry.known_methods),
+                    traces.limits,
+                    &config.driver,
+                ),
+                export: Rc::new(Export::start(traces, envelope, slot)?),
             })
         });
         Ok(Self {
@@ -78,8 +87,14 @@ impl Tracer {
     }
 
     /// The trace of a request that came with these headers: continued where a trusted peer says so,
-    /// begun otherwise. `None` where nobody would ever see it.
-    pub(crate) fn begin(&self, headers: &HeaderMap, is_trusted: bool) -> Option<Trace> {
+    /// begun otherwise. `None` where nobody would ever see it. `authority` is that of a target in
+    /// absolute form.
+    pub(crate) fn begin(
+        &self,
+        headers: &HeaderMap,
+        authority: Option<&str>,
+        is_trusted: bool,
+    ) -> Option<Trace> {
         let remote = match is_trusted {
             true => context::read(headers, &self.propagators),
             false => Remote::default(),
@@ -97,7 +112,7 @@ impl Tracer {
             flags: remote.flags & !SAMPLED | u8::from(is_sampled),
             state: remote.state,
             is_trusted,
-            is_https: is_trusted && context::is_https(headers),
+            origin: origin::read(headers, authority, is_trusted),
         })
     }
 
@@ -110,7 +125,7 @@ impl Tracer {
             flags: remote.flags,
             state: None,
             is_trusted: true,
-            is_https: false,
+            origin: Origin::default(),
         }
     }
 

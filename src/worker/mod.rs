@@ -7,6 +7,9 @@
 mod acceptors;
 mod exit;
 mod identity;
+#[cfg(feature = "provoke-leak")]
+mod leak;
+mod memory;
 mod orders;
 mod signals;
 mod vitals;
@@ -27,9 +30,10 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
-use crate::telemetry::{AccessLog, Event, Process, Tracer, emit};
+use crate::telemetry::{AccessLog, Event, Methods, Process, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
+use memory::Watchdog;
 use orders::Leave;
 #[cfg(test)]
 pub(crate) use signals::IGNORED as IGNORED_SIGNALS;
@@ -108,7 +112,7 @@ async fn serve(
     let config = Rc::new(inheritance.config);
     let proxy = Proxy::start(Rc::clone(&config), slot, Rc::clone(&log), tracer);
     let (drain, watch) = Drain::new();
-    let channel = WorkerEnd::new(inheritance.channel)?;
+    let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
     let reception = Reception::new(Rc::clone(&proxy), slot, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
@@ -119,12 +123,21 @@ async fn serve(
         number: inheritance.slot,
         slot,
         router: Rc::clone(&proxy.router),
+        methods: Methods::new(&config.telemetry.known_methods),
         configuration: config::hash(&config),
     };
     let admin = tokio::task::spawn_local(admin::serve(inheritance.admin, facts));
+    let watchdog = Watchdog::new(config.server.memory, slot)
+        .map(|watchdog| tokio::task::spawn_local(watchdog.watch(Rc::clone(&channel))));
+    #[cfg(feature = "provoke-leak")]
+    let _leak = tokio::task::spawn_local(leak::provoke(slot));
     slot.enter(State::Serving);
     report(&channel, ToMaster::Ready).await;
     let leave = orders::until_told_to_leave(&channel, &mut acceptors, &log).await;
+    if let Some(watchdog) = &watchdog {
+        // It is leaving already.
+        watchdog.abort();
+    }
     slot.enter(State::Draining);
     let finish = async {
         let leave = leave.unwrap_or_else(|| acceptors.leave_alone(config.server.graceful_wait));

@@ -171,7 +171,7 @@ fn interim_responses_that_nobody_reads_are_not_buffered() {
         Flow::Keep
     });
     redis.route("a.test", &[&backend.url()]);
-    let mut hipache = Hipache::on(&redis);
+    let mut hipache = crate::admin::builder(&redis).start();
     let worker = hipache.workers()[0];
     let mut client = hipache.client();
     let growth = growth_during(worker, || {
@@ -185,6 +185,11 @@ fn interim_responses_that_nobody_reads_are_not_buffered() {
     let response = client.response();
     assert_eq!((response.status, response.text().as_str()), (200, "here"));
     hipache.line_of("GET /x HTTP/1.1", &response);
+    let lost = hipache
+        .scrape()
+        .sum("hipache_interim_responses_lost_total", &[]);
+    assert!(lost > 0.0);
+    assert_eq!(response.interim.len() + lost as usize, 15_000);
 }
 
 #[test]

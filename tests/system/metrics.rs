@@ -7,7 +7,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::admin::{answering, builder};
-use crate::harness::{Backend, Client, Hipache, Load, Redis, Refused, SOON, Scrape, eventually};
+use crate::harness::{
+    Backend, Client, Collector, Hipache, Load, Redis, Refused, SOON, Scrape, eventually,
+};
 
 const DURATION: &str = "http_server_request_duration_seconds_count";
 
@@ -253,4 +255,26 @@ fn check_with_promtool(text: &str) {
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
+}
+
+#[test]
+fn spans_and_labels_know_the_same_methods() {
+    let (redis, collector) = (Redis::start(), Collector::start());
+    let backend = Backend::saying("here");
+    redis.route("a.test", &[&backend.url()]);
+    let telemetry = json!({ "endpoint": collector.url(), "exportDelay": 0.01 });
+    let hipache = builder(&redis)
+        .set(&json!({ "telemetry": telemetry }))
+        .env("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "PURGE,GET")
+        .start();
+    for (method, name) in [("PURGE", "PURGE"), ("DELETE", "HTTP")] {
+        let mut client = hipache.client();
+        client.send(format!(
+            "{method} /{method} HTTP/1.1\r\nHost: a.test\r\n\r\n"
+        ));
+        assert_eq!(client.response().status, 200);
+        assert_eq!(collector.trace_of(&format!("/{method}"))[0].name, name);
+    }
+    let methods = hipache.scrape().values(DURATION, "http_request_method");
+    assert_eq!(methods, ["PURGE", "_OTHER"]);
 }

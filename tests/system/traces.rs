@@ -170,6 +170,38 @@ fn a_retried_request_has_a_span_for_each_attempt() {
 }
 
 #[test]
+fn the_server_is_the_one_that_was_asked_for_and_so_is_redis() {
+    let (redis, collector) = (Redis::start(), Collector::start());
+    let backend = Backend::saying("here");
+    redis.route("a.test", &[&backend.url()]);
+    let nobody = json!({ "http": { "trustedProxies": [] } });
+    let proxied = "X-Forwarded-Host: www.test\r\nX-Forwarded-Proto: https\r\n";
+    let forwarded = "Forwarded: for=192.0.2.1;host=\"www.test:8443\";proto=https\r\n";
+    let cases = [
+        (json!({}), "a.test:81", "", "http a.test 81"),
+        (json!({}), "a.test", proxied, "https www.test 443"),
+        (json!({}), "a.test", forwarded, "https www.test 8443"),
+        (nobody, "a.test:81", proxied, "http a.test 81"),
+    ];
+    for (at, (keys, host, more, expected)) in cases.into_iter().enumerate() {
+        let mut hipache = scene(&redis, &collector, &keys);
+        let mut client = hipache.client();
+        let request = format!("GET /{at} HTTP/1.1");
+        client.send(format!("{request}\r\nHost: {host}\r\n{more}\r\n"));
+        let answer = client.response();
+        let line = hipache.line_of(&request, &answer);
+        let spans = trace(&collector, &line);
+        let (server, lookup) = (&spans[0], &spans[1]);
+        let keys = ["url.scheme", "server.address", "server.port"];
+        let told = keys.map(|key| attribute(server, key).unwrap_or_default());
+        assert_eq!(told.join(" "), expected, "{host} {more}");
+        let peer = ["network.peer.address", "network.peer.port"];
+        let peer = peer.map(|key| attribute(lookup, key).unwrap_or_default());
+        assert_eq!(peer.join(":"), format!("127.0.0.1:{}", redis.port()));
+    }
+}
+
+#[test]
 fn attributes_follow_the_conventions_and_hide_secrets() {
     let (redis, collector) = (Redis::start(), Collector::start());
     let backend = Backend::saying("here");

@@ -6,6 +6,7 @@ use crate::config::keys::{paths, schema};
 const AROUND: Surroundings = Surroundings {
     is_root: false,
     cores: 3,
+    memory: Some(8 << 30),
     env: |_| None,
 };
 

@@ -9,6 +9,7 @@ use crate::config::{AccessLog, RedisAddress, Target};
 const AROUND: Surroundings = Surroundings {
     is_root: false,
     cores: 3,
+    memory: Some(8 << 30),
     env: |_| None,
 };
 
@@ -41,6 +42,16 @@ fn redis(text: &str) -> String {
 
 fn default_log() -> AccessLog {
     AccessLog::plain(Target::File("/var/log/hipache/access.log".into()))
+}
+
+#[test]
+fn workers_share_half_of_the_memory_by_default() {
+    let memory = in_force("{}").0.server.memory;
+    assert_eq!(memory.limit, Some((4 << 30) / 3));
+    assert_eq!(
+        (memory.check_interval.as_secs(), memory.min_age.as_secs()),
+        (10, 60)
+    );
 }
 
 #[test]

@@ -16,18 +16,18 @@ pub(super) struct Env<'a> {
 
 impl Env<'_> {
     /// The first of these that is set, with its name.
-    pub(super) fn text(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
-        names.iter().find_map(|name| {
+    pub(super) fn text<N: AsRef<str>>(&self, names: &[N]) -> Option<(String, String)> {
+        names.iter().map(AsRef::as_ref).find_map(|name| {
             let text = (self.lookup)(name)?;
             let text = text.trim();
-            (!text.is_empty()).then(|| (*name, text.to_owned()))
+            (!text.is_empty()).then(|| (name.to_owned(), text.to_owned()))
         })
     }
 
     /// The first of these that is set, if it is right.
-    pub(super) fn parse<T>(
+    pub(super) fn parse<T, N: AsRef<str>>(
         &mut self,
-        names: &[&'static str],
+        names: &[N],
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let (name, text) = self.text(names)?;

@@ -14,22 +14,9 @@ use super::super::written::{Read, Written, Wrong};
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(in super::super) struct Telemetry {
-    /// The collector's URL, such as `http://127.0.0.1:4318`. Default: nothing is exported.
-    pub(super) endpoint: Written<String>,
-    /// `http/protobuf` or `grpc`. Default `http/protobuf`.
-    pub(super) protocol: Written<String>,
-    /// Headers to send to the collector.
-    pub(super) headers: Written<Pairs>,
-    /// Of one request to the collector. Default 10.
-    pub(super) timeout: Written<Seconds>,
-    /// `gzip` or `none`. Default `none`.
-    pub(super) compression: Written<String>,
-    /// PEM file of the authorities to trust. Default: those of the system.
-    pub(super) certificate: Written<PathText>,
-    /// PEM file of our key towards the collector.
-    pub(super) client_key: Written<PathText>,
-    /// PEM file of our certificate chain towards the collector.
-    pub(super) client_certificate: Written<PathText>,
+    /// The collector of spans.
+    #[serde(flatten)]
+    pub(super) collector: Collector,
     /// Name of the service. Default `hipache`.
     pub(super) service_name: Written<String>,
     /// Further attributes of the service.
@@ -54,12 +41,34 @@ pub(in super::super) struct Telemetry {
     pub(super) export_delay: Written<Seconds>,
     /// How long a batch may take with all repetitions. Default 30.
     pub(super) export_timeout: Written<Seconds>,
-    /// Methods that are told by their names; others are `_OTHER`.
+    /// Methods that spans and metrics tell by their names, at most 64; others are `_OTHER`.
     pub(super) known_methods: Written<Names>,
     /// Name of a response header that tells the trace id. Default: none.
     pub(super) trace_header: Written<String>,
     /// Whether answers of our own carry `Proxy-Status`. Default true.
     pub(super) proxy_status: Written<bool>,
+}
+
+/// Where a signal goes, and how it is spoken to.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Collector {
+    /// The collector's URL, such as `http://127.0.0.1:4318`. Default: nothing is exported.
+    pub(super) endpoint: Written<String>,
+    /// `http/protobuf` or `grpc`. Default `http/protobuf`.
+    pub(super) protocol: Written<String>,
+    /// Headers to send to the collector.
+    pub(super) headers: Written<Pairs>,
+    /// Of one request to the collector. Default 10.
+    pub(super) timeout: Written<Seconds>,
+    /// `gzip` or `none`. Default `none`.
+    pub(super) compression: Written<String>,
+    /// PEM file of the authorities to trust. Default: those of the system.
+    pub(super) certificate: Written<PathText>,
+    /// PEM file of our key towards the collector.
+    pub(super) client_key: Written<PathText>,
+    /// PEM file of our certificate chain towards the collector.
+    pub(super) client_certificate: Written<PathText>,
 }
 
 impl Read for Telemetry {

@@ -11,15 +11,16 @@ use super::Exporter;
 
 /// Adds an error for every file that could not be used.
 pub(in super::super) fn check_files(exporter: &Exporter, findings: &mut Findings) {
+    let key = |name| exporter.signal.key(name);
     if let Some(file) = &exporter.certificate {
-        check_chain("telemetry.certificate", file, findings);
+        check_chain(&key("certificate"), file, findings);
     }
-    if let Some((key, chain)) = &exporter.client {
-        check_chain("telemetry.clientCertificate", chain, findings);
-        if PrivateKeyDer::from_pem_file(key).is_err() {
+    if let Some((private, chain)) = &exporter.client {
+        check_chain(&key("clientCertificate"), chain, findings);
+        if PrivateKeyDer::from_pem_file(private).is_err() {
             findings.error(
-                "telemetry.clientKey",
-                Named(key, "no PEM private key to read"),
+                key("clientKey"),
+                Named(private, "no PEM private key to read"),
             );
         }
     }

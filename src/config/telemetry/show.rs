@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::super::MASK;
 use super::super::show::seconds;
-use super::{Telemetry, Traces};
+use super::{Exporter, Telemetry, Traces};
 
 /// The section; environment and file as one.
 pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
@@ -13,6 +13,8 @@ pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
         "propagators": propagators.collect::<Vec<_>>(),
         "traceHeader": telemetry.trace_header.as_ref().map(ToString::to_string),
         "proxyStatus": telemetry.proxy_status,
+        "knownMethods": telemetry.known_methods,
+        "resourceAttributes": pairs(&telemetry.resource),
     });
     if let (Some(traces), Json::Object(shown)) = (&telemetry.traces, &mut shown) {
         show_traces(traces, shown);
@@ -21,30 +23,12 @@ pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
 }
 
 fn show_traces(traces: &Traces, shown: &mut Map<String, Json>) {
-    let exporter = &traces.exporter;
-    let headers = exporter.headers.iter();
-    let headers: Map<_, _> = headers
-        .map(|(name, _)| (name.clone(), json!(MASK)))
-        .collect();
-    let resource = traces.resource.iter();
-    let resource: Map<_, _> = resource
-        .map(|(key, value)| (key.clone(), json!(value)))
-        .collect();
+    shown.extend(collector(&traces.exporter));
     let root = match traces.sampler.is_parent_based {
         true => "parentbased_traceidratio",
         false => "traceidratio",
     };
-    let (key, certificate) = exporter.client.clone().unzip();
     let more = json!({
-        "endpoint": exporter.url.as_str(),
-        "protocol": if exporter.is_grpc { "grpc" } else { "http/protobuf" },
-        "headers": headers,
-        "timeout": seconds(exporter.timeout),
-        "compression": if exporter.is_gzip { "gzip" } else { "none" },
-        "certificate": exporter.certificate,
-        "clientKey": key,
-        "clientCertificate": certificate,
-        "resourceAttributes": resource,
         "sampler": root,
         "samplerArg": traces.sampler.ratio,
         "sampleErrors": traces.sample_errors,
@@ -53,9 +37,39 @@ fn show_traces(traces: &Traces, shown: &mut Map<String, Json>) {
         "batchSize": traces.queue.batch,
         "exportDelay": seconds(traces.queue.delay),
         "exportTimeout": seconds(traces.queue.limit),
-        "knownMethods": traces.known_methods,
     });
     if let Json::Object(more) = more {
         shown.extend(more);
     }
+}
+
+/// Where a signal goes.
+fn collector(exporter: &Exporter) -> Map<String, Json> {
+    let headers = exporter.headers.iter();
+    let headers: Map<_, _> = headers
+        .map(|(name, _)| (name.clone(), json!(MASK)))
+        .collect();
+    let (key, certificate) = exporter.client.clone().unzip();
+    let shown = json!({
+        "endpoint": exporter.url.as_str(),
+        "protocol": if exporter.is_grpc { "grpc" } else { "http/protobuf" },
+        "headers": headers,
+        "timeout": seconds(exporter.timeout),
+        "compression": if exporter.is_gzip { "gzip" } else { "none" },
+        "certificate": exporter.certificate,
+        "clientKey": key,
+        "clientCertificate": certificate,
+    });
+    match shown {
+        Json::Object(shown) => shown,
+        _ => Map::new(),
+    }
+}
+
+fn pairs(pairs: &[(String, String)]) -> Json {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect::<Map<_, _>>()
+        .into()
 }

@@ -11,6 +11,7 @@ fn around(env: Lookup) -> Surroundings {
     Surroundings {
         is_root: false,
         cores: 1,
+        memory: None,
         env,
     }
 }
@@ -124,6 +125,7 @@ fn mistakes_in_the_environment_are_told_with_their_variable() {
     assert!(config.telemetry.traces.is_none());
     for name in [
         "OTEL_PROPAGATORS",
+        "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS",
         "OTEL_SDK_DISABLED",
         "OTEL_TRACES_EXPORTER",
         "OTEL_TRACES_SAMPLER",
@@ -132,6 +134,14 @@ fn mistakes_in_the_environment_are_told_with_their_variable() {
         "OTEL_BSP_SCHEDULE_DELAY",
         "OTEL_RESOURCE_ATTRIBUTES",
         "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "OTEL_SPAN_EVENT_COUNT_LIMIT",
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
@@ -144,6 +154,34 @@ fn mistakes_in_the_environment_are_told_with_their_variable() {
             "{name}: {told:?}"
         );
     }
+}
+
+#[test]
+fn variables_without_an_effect_are_told_and_prevent_nothing() {
+    let set: Lookup = |name| match name {
+        "OTEL_CONFIG_FILE" => Some("/etc/otel.yaml".to_owned()),
+        "OTEL_LOG_LEVEL" => Some("debug".to_owned()),
+        "OTEL_BSP_MAX_CONCURRENT_EXPORTS" => Some("2".to_owned()),
+        // These are met: there is nothing that they limit.
+        "OTEL_SPAN_LINK_COUNT_LIMIT" => Some("1".to_owned()),
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT" => Some("0".to_owned()),
+        _ => None,
+    };
+    let (config, told) = load(&json!({ "endpoint": "http://c" }), set);
+    assert!(config.telemetry.traces.is_some());
+    let mut names: Vec<_> = told
+        .iter()
+        .filter_map(|text| text.split(':').next())
+        .collect();
+    names.sort_unstable();
+    let expected = [
+        "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
+        "OTEL_CONFIG_FILE",
+        "OTEL_LOG_LEVEL",
+    ];
+    assert_eq!(names, expected, "{told:?}");
+    let one: Lookup = |name| (name == "OTEL_BSP_MAX_CONCURRENT_EXPORTS").then(|| "1".to_owned());
+    assert!(load(&json!({}), one).1.is_empty());
 }
 
 #[test]
@@ -174,6 +212,11 @@ fn mistakes_in_the_file_are_told_without_their_secrets() {
         (json!({ "samplerArg": 2 }), "telemetry.samplerArg"),
         (json!({ "propagators": ["w3c"] }), "telemetry.propagators"),
         (json!({ "traceHeader": "a b" }), "telemetry.traceHeader"),
+        (json!({ "knownMethods": ["A B"] }), "telemetry.knownMethods"),
+        (
+            json!({ "knownMethods": vec!["A"; 65] }),
+            "telemetry.knownMethods",
+        ),
         (json!({ "queueSize": 0 }), "telemetry.queueSize"),
         (
             json!({ "resourceAttributes": { "a": 1 } }),

@@ -1,4 +1,4 @@
-//! What is exported about requests: sampling, queue, resource, limits.
+//! What is exported about requests: sampling, queue, limits.
 
 use std::time::Duration;
 
@@ -6,34 +6,20 @@ use super::super::values::{Count, Seconds};
 use super::super::written::Written;
 use super::env::{self, Env};
 use super::file::Telemetry as WrittenTelemetry;
-use super::{Limits, Sampler, SpanQueue, Traces, endpoint};
-
-/// `HTTP` methods of RFC 9110 and RFC 5789, and the new `QUERY`.
-const KNOWN_METHODS: [&str; 10] = [
-    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
-];
+use super::{Limits, Sampler, Signal, SpanQueue, Traces, endpoint};
 
 /// What is exported; `None` without an endpoint.
 pub(super) fn traces(written: WrittenTelemetry, env: &mut Env<'_>) -> Option<Traces> {
     let sampler = sampler(&written, env);
     let queue = queue(&written, env);
-    let resource = resource(&written, env);
     let limits = limits(env);
-    let known = env.parse(&["OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"], |text| {
-        let names = text.split(',').map(str::trim);
-        Ok(names.map(str::to_owned).collect::<Vec<_>>())
-    });
-    let listed = || written.known_methods.as_ref().map(|list| list.0.clone());
-    let known_methods = known.or_else(listed);
-    let exporter = endpoint::exporter(&written, env)?;
+    let exporter = endpoint::exporter(Signal::Traces, &written.collector, env)?;
     Some(Traces {
         exporter,
         sampler,
         sample_errors: written.sample_errors.right().unwrap_or(true),
         slower_than: written.slower_than.right().and_then(|limit| limit.limit()),
         queue,
-        resource,
-        known_methods: known_methods.unwrap_or_else(|| KNOWN_METHODS.map(str::to_owned).to_vec()),
         limits,
     })
 }
@@ -88,6 +74,14 @@ fn queue(written: &WrittenTelemetry, env: &mut Env<'_>) -> SpanQueue {
     let batch = env.parse(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], env::count);
     let delay = env.parse(&["OTEL_BSP_SCHEDULE_DELAY"], env::milliseconds);
     let limit = env.parse(&["OTEL_BSP_EXPORT_TIMEOUT"], env::milliseconds);
+    let exports = "OTEL_BSP_MAX_CONCURRENT_EXPORTS";
+    if env
+        .parse(&[exports], env::count)
+        .is_some_and(|count| count > 1)
+    {
+        let text = "each worker sends one request at a time, as 1 would say";
+        env.findings.warning(exports, text);
+    }
     let spans = spans.or(count(&written.queue_size)).unwrap_or(65_536);
     let batch = batch.or(count(&written.batch_size)).unwrap_or(512);
     let seconds = |written: &Written<Seconds>| written.as_ref().map(|s| s.0);
@@ -103,25 +97,6 @@ fn queue(written: &WrittenTelemetry, env: &mut Env<'_>) -> SpanQueue {
     }
 }
 
-/// Later ones win: the file's list, its name, the environment's list, its name.
-fn resource(written: &WrittenTelemetry, env: &mut Env<'_>) -> Vec<(String, String)> {
-    let mut all = vec![("service.name".to_owned(), "hipache".to_owned())];
-    let mut put = |(key, value): (String, String)| {
-        all.retain(|(known, _)| *known != key);
-        all.push((key, value));
-    };
-    let named = |name: String| ("service.name".to_owned(), name);
-    let listed = written.resource_attributes.as_ref().map(|p| p.0.clone());
-    listed.into_iter().flatten().for_each(&mut put);
-    let name = written.service_name.as_ref().cloned();
-    name.map(named).into_iter().for_each(&mut put);
-    let listed = env.parse(&["OTEL_RESOURCE_ATTRIBUTES"], env::pairs);
-    listed.into_iter().flatten().for_each(&mut put);
-    let name = env.text(&["OTEL_SERVICE_NAME"]).map(|(_, name)| name);
-    name.map(named).into_iter().for_each(&mut put);
-    all
-}
-
 fn limits(env: &mut Env<'_>) -> Limits {
     let attributes = [
         "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
@@ -132,9 +107,17 @@ fn limits(env: &mut Env<'_>) -> Limits {
         "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
     ];
     let events = ["OTEL_SPAN_EVENT_COUNT_LIMIT"];
+    // There is nothing that these could limit, but a mistake in them is one.
+    for name in [
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    ] {
+        env.parse(&[name], env::whole);
+    }
     Limits {
         attributes: env.parse(&attributes, env::whole).unwrap_or(128),
         events: env.parse(&events, env::whole).unwrap_or(128),
-        value_bytes: env.parse(&value, env::whole),
+        value_length: env.parse(&value, env::whole),
     }
 }

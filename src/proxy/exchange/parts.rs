@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::error::End;
-use crate::route::Source;
+use crate::route::{Asked, Source};
 use crate::telemetry::{AttemptRecord, Lookup, RouteRecord, SpanId};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Frontend};
@@ -57,7 +57,7 @@ pub(crate) struct Attempt {
 pub(super) struct LookedUp {
     pub(super) began: Duration,
     pub(super) took: Duration,
-    pub(super) batch: Option<usize>,
+    pub(super) asked: Option<Asked>,
     pub(super) error: Option<Rc<str>>,
 }
 
@@ -66,7 +66,8 @@ impl LookedUp {
         Lookup {
             began: self.began,
             took: self.took,
-            batch: self.batch,
+            batch: self.asked.map(|asked| asked.commands),
+            peer: self.asked.and_then(|asked| asked.peer),
             error: self.error.as_deref(),
         }
     }

@@ -63,10 +63,10 @@ impl From<RedisError> for SessionError {
 
 /// One subscription, from its connect to its end.
 async fn session(server: &Server, hear: &impl Fn(Host, BackendId, Backend)) -> SessionError {
-    let Ok(Ok(stream)) = timeout(DIAL_LIMIT, server.open()).await else {
+    let Ok(Ok(socket)) = timeout(DIAL_LIMIT, server.open()).await else {
         return SessionError::Lost;
     };
-    let (reader, mut writer) = tokio::io::split(stream);
+    let (reader, mut writer) = tokio::io::split(socket.stream);
     let mut hello = server.hello().get_packed_pipeline();
     hello.extend(cmd("SUBSCRIBE").arg(wire::CHANNEL).get_packed_command());
     if writer.write_all(&hello).await.is_err() {

@@ -40,6 +40,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// Moves the bytes of a connection; ends with it.
 pub(super) type Driver = Pin<Box<dyn Future<Output = ()>>>;
 
+/// A connected socket, and the address on its other end where it has one.
+pub(super) struct Socket {
+    pub(super) stream: Box<dyn Stream>,
+    peer: Option<SocketAddr>,
+}
+
+/// A connection that has answered a command.
+pub(super) struct Dialled {
+    pub(super) commands: MultiplexedConnection,
+    pub(super) driver: Driver,
+    pub(super) peer: Option<SocketAddr>,
+}
+
 /// One Redis server and how to get in.
 pub(super) struct Server {
     /// For messages: the address, without credentials.
@@ -136,30 +149,33 @@ impl Server {
         wire::hello(self.username.as_deref(), password, self.database)
     }
 
-    /// A connection that has answered a command, and its driver, which ends with it. The caller
-    /// puts a limit around it.
-    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Driver), DialError> {
-        let stream = self.open().await?;
+    /// A connection that has answered a command. The caller puts a limit around it.
+    pub(super) async fn connect(&self) -> Result<Dialled, DialError> {
+        let Socket { stream, peer } = self.open().await?;
         // The login is ours, too: the crate hides what the server says to a wrong password.
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         // Limits are ours, around each request.
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE_COMMANDS);
-        let (mut connection, driver) =
+        let (mut commands, driver) =
             MultiplexedConnection::new_with_config(&info, stream, config).await?;
         let mut driver: Driver = Box::pin(driver);
         let hello = self.hello();
         let replies = tokio::select! {
-            replies = connection.send_packed_commands(&hello, 0, hello.len()) => replies?,
+            replies = commands.send_packed_commands(&hello, 0, hello.len()) => replies?,
             () = &mut driver => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         };
         wire::welcomed(&replies).map_err(DialError::Unready)?;
-        Ok((connection, driver))
+        Ok(Dialled {
+            commands,
+            driver,
+            peer,
+        })
     }
 
     /// A socket to the server, past TLS, before any command.
-    pub(super) async fn open(&self) -> Result<Box<dyn Stream>, DialError> {
+    pub(super) async fn open(&self) -> Result<Socket, DialError> {
         let (host, port) = match &self.address {
             RedisAddress::Unix(path) => return open_unix(path).await,
             RedisAddress::Tcp { host, port, .. } => (host, *port),
@@ -170,14 +186,16 @@ impl Server {
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE))?;
-        match &self.tls {
-            None => Ok(Box::new(stream)),
+        let peer = stream.peer_addr().ok();
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(stream),
             Some(config) => {
                 let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
                 let connector = TlsConnector::from(Arc::clone(config));
-                Ok(Box::new(connector.connect(name, stream).await?))
+                Box::new(connector.connect(name, stream).await?)
             }
-        }
+        };
+        Ok(Socket { stream, peer })
     }
 
     /// The addresses of the server; the last good ones while the resolver fails or hangs.
@@ -205,8 +223,11 @@ impl Server {
     }
 }
 
-async fn open_unix(path: &Path) -> Result<Box<dyn Stream>, DialError> {
-    Ok(Box::new(UnixStream::connect(path).await?))
+async fn open_unix(path: &Path) -> Result<Socket, DialError> {
+    Ok(Socket {
+        stream: Box::new(UnixStream::connect(path).await?),
+        peer: None,
+    })
 }
 
 /// Tries the addresses in turn. One that swallows packets must not starve the others, so each but

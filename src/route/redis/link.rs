@@ -8,6 +8,7 @@
 mod report;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use redis::{Pipeline, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use self::report::Outage;
 use super::dial::Server;
 use super::wire;
 use crate::route::task::Task;
@@ -39,8 +41,6 @@ const PROBE_AFTER: Duration = Duration::from_secs(1);
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
 /// Commands in a row without a reply that condemn a connection.
 const TIMEOUTS: u32 = 3;
-/// A new reason for the same outage is told after this time.
-const RETELL: Duration = Duration::from_secs(5);
 
 /// A connection to one server, kept up.
 pub(super) struct Link {
@@ -71,13 +71,8 @@ struct Connection {
     commands: MultiplexedConnection,
     /// Tells this connection from those before it.
     number: u64,
-}
-
-/// What the operator was told about an outage.
-struct Outage {
-    since: Instant,
-    told: Instant,
-    cause: Rc<str>,
+    /// The address of the server; `None` on a local socket.
+    peer: Option<SocketAddr>,
 }
 
 impl Link {
@@ -149,11 +144,15 @@ async fn keep_up(shared: Rc<Shared>) {
             DIAL_LIMIT
         };
         match dialled {
-            Ok(Ok((commands, driver))) => {
+            Ok(Ok(dialled)) => {
                 let start = Instant::now();
                 number += 1;
-                shared.rise(Connection { commands, number });
-                shared.watch(number, Task::spawn(driver)).await;
+                shared.rise(Connection {
+                    commands: dialled.commands,
+                    number,
+                    peer: dialled.peer,
+                });
+                shared.watch(number, Task::spawn(dialled.driver)).await;
                 if start.elapsed() >= PROVEN {
                     pause = PAUSE_MIN;
                 }
@@ -280,21 +279,5 @@ impl Shared {
             }
         };
         self.tell(since, cause);
-    }
-
-    fn tell(&self, since: Instant, cause: Rc<str>) {
-        let mut outage = self.outage.borrow_mut();
-        let is_told = outage
-            .as_ref()
-            .is_some_and(|outage| outage.cause == cause || outage.told.elapsed() < RETELL);
-        if is_told {
-            return;
-        }
-        telemetry::emit(&Event::RedisLost {
-            server: &self.server.name,
-            error: &cause,
-        });
-        let told = Instant::now();
-        *outage = Some(Outage { since, told, cause });
     }
 }

@@ -23,7 +23,7 @@ use super::marks::{DeadSet, Marks, Ticket};
 use super::task::Task;
 use super::throttle::Throttle;
 use super::{
-    DeadReport, LinkReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect,
+    Asked, DeadReport, LinkReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect,
 };
 use crate::config::RedisDriver;
 use crate::scoreboard::{Counter, Slot};
@@ -170,10 +170,13 @@ impl RouteStore for RedisStore {
         }
     }
 
-    fn batch(&self, host: &Host) -> Option<usize> {
+    fn asked(&self, host: &Host) -> Option<Asked> {
         // The lists, the dead set and, where it may be asked for, the time that is left to it.
         let sets = 1 + usize::from(self.inner.with_remaining.get());
-        Some(keys(host).count() + sets)
+        Some(Asked {
+            commands: keys(host).count() + sets,
+            peer: self.inner.read.peer(),
+        })
     }
 
     fn is_checked(&self) -> bool {
@@ -188,14 +191,9 @@ impl RouteStore for RedisStore {
     }
 
     fn links(&self) -> Vec<LinkReport> {
-        let report = |role, link: &Link| LinkReport {
-            server: link.server().to_owned(),
-            role,
-            down: link.down(),
-        };
         let write = self.inner.write.as_ref();
-        std::iter::once(report("read", &self.inner.read))
-            .chain(write.map(|link| report("write", link)))
+        std::iter::once(self.inner.read.report("read"))
+            .chain(write.map(|link| link.report("write")))
             .collect()
     }
 

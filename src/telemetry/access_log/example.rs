@@ -50,6 +50,7 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
             began: Duration::from_micros(20),
             took: Duration::from_micros(330),
             batch: Some(6),
+            peer: None,
             error: None,
         }),
         attempts,
@@ -66,6 +67,8 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
             flags: 1,
             state: b"",
             is_https: false,
+            host: None,
+            port: None,
             attempts: &[],
         }),
     }

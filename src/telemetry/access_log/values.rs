@@ -169,9 +169,9 @@ impl Source<'_> {
                 let time = attempt.headed;
                 time.map(|time| append_milliseconds(out, time)).is_some()
             },
-            Variable::UpstreamEnd => |_, out, attempt| {
-                let failure = attempt.failure.map(str::as_bytes);
-                failure.map(|word| out.extend_from_slice(word)).is_some()
+            Variable::UpstreamEnd => |this, out, attempt| {
+                let failure = Some(this.record.end_of(attempt)).filter(|end| *end != "ok");
+                this.text(out, failure)
             },
             Variable::UpstreamResolveTime => |_, out, attempt| {
                 let time = attempt.resolved;

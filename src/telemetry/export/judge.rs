@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::super::otlp::rejected;
+use super::super::base64;
+use super::super::otlp::{rejected, retry_delay};
 
 /// An answer, over HTTP or gRPC.
 pub(super) struct Reply {
@@ -65,19 +66,17 @@ fn judge_grpc(reply: &Reply) -> Verdict {
         (Some(code), None) => format!("collector answered gRPC status {code}"),
         (None, _) => "collector answered without a gRPC status".to_owned(),
     };
+    let details = field("grpc-status-details-bin");
+    let after = details
+        .and_then(|text| base64::decode(text.as_bytes()))
+        .and_then(|status| retry_delay(&status));
     match code {
         // A message follows its flag and its length.
         Some(0) => taken(reply.body.get(5..).unwrap_or_default()),
         // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss; and resource
-        // exhausted where the collector says that it is worth another try.
-        Some(1 | 4 | 10 | 11 | 14 | 15) => Verdict::Repeat {
-            after: None,
-            reason,
-        },
-        Some(8) if field("grpc-status-details-bin").is_some() => Verdict::Repeat {
-            after: None,
-            reason,
-        },
+        // exhausted where the collector says when it is worth another try.
+        Some(1 | 4 | 10 | 11 | 14 | 15) => Verdict::Repeat { after, reason },
+        Some(8) if after.is_some() => Verdict::Repeat { after, reason },
         _ => Verdict::Refused { reason },
     }
 }
@@ -115,6 +114,43 @@ mod tests {
             Verdict::Taken { rejected, reason } => format!("taken {rejected} {reason}"),
             Verdict::Repeat { after, .. } => format!("repeat {:?}", after.map(|d| d.as_secs())),
             Verdict::Refused { .. } => "refused".to_owned(),
+        }
+    }
+
+    /// A `google.rpc.Status` with two details, the second a `RetryInfo` of 7.5 s, of no delay, of
+    /// -3 s, and no `RetryInfo` but a `DebugInfo`.
+    const DETAILS: [&str; 4] = [
+        "CA4SBGJ1c3kaJQojdHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLkhlbHAaNgoodHlwZS5nb29nbGVhcGlz\
+         LmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIKCggIBxCAyrXuAQ",
+        "CA4SBGJ1c3kaJQojdHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLkhlbHAaLAoodHlwZS5nb29nbGVhcGlz\
+         LmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIA",
+        "CA4SBGJ1c3kaJQojdHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLkhlbHAaOQoodHlwZS5nb29nbGVhcGlz\
+         LmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxINCgsI/f//////////AQ",
+        "CA4SBGJ1c3kaJQojdHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLkhlbHAaMAoodHlwZS5nb29nbGVhcGlz\
+         LmNvbS9nb29nbGUucnBjLkRlYnVnSW5mbxIECgIIBw",
+    ];
+
+    #[test]
+    fn a_collector_over_grpc_says_when_to_come_again() {
+        let [some, zero, negative, none] = DETAILS;
+        let cases = [
+            ("14", some, "repeat Some(7)"),
+            ("8", some, "repeat Some(7)"),
+            ("8", zero, "repeat Some(0)"),
+            ("8", negative, "repeat Some(0)"),
+            ("8", none, "refused"),
+            ("8", "?", "refused"),
+            ("8", "", "refused"),
+            ("14", "?", "repeat None"),
+            ("3", some, "refused"),
+        ];
+        for (at, (status, details, expected)) in cases.into_iter().enumerate() {
+            let fields = [
+                ("grpc-status", status),
+                ("grpc-status-details-bin", details),
+            ];
+            let verdict = judge(&reply(200, &fields, &[]), true, SystemTime::UNIX_EPOCH);
+            assert_eq!(told(verdict), expected, "case {at}");
         }
     }
 

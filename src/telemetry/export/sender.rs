@@ -1,21 +1,14 @@
-//! The thread that sends batches: one at a time, repeated within limits, and counted.
+//! The thread that sends batches: one at a time, and counted.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
 
 use super::super::events::{Event, emit};
 use super::super::otlp::Envelope;
-use super::judge::{Verdict, judge};
-use super::retry::pause;
-use super::transport::Transport;
+use super::delivery::Delivery;
 use super::{Batch, Shared};
 use crate::config::Traces;
 use crate::scoreboard::Counter;
@@ -25,16 +18,9 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the thread owns.
 pub(super) struct Sender {
-    transport: Transport,
+    delivery: Delivery,
     envelope: Envelope,
-    /// Of one request.
-    timeout: Duration,
-    /// Of a batch with its repetitions.
-    limit: Duration,
-    is_grpc: bool,
-    is_gzip: bool,
     shared: Arc<Shared>,
-    is_ending: watch::Receiver<bool>,
     told: Option<Instant>,
 }
 
@@ -46,14 +32,9 @@ impl Sender {
         (shared, is_ending): (Arc<Shared>, watch::Receiver<bool>),
     ) -> Self {
         Self {
-            transport: Transport::new(&traces.exporter),
+            delivery: Delivery::new(&traces.exporter, traces.queue.limit, is_ending),
             envelope,
-            timeout: traces.exporter.timeout,
-            limit: traces.queue.limit,
-            is_grpc: traces.exporter.is_grpc,
-            is_gzip: traces.exporter.is_gzip,
             shared,
-            is_ending,
             told: None,
         }
     }
@@ -78,66 +59,10 @@ impl Sender {
 
     async fn serve(mut self, mut batches: mpsc::Receiver<Batch>) {
         while let Some(batch) = batches.recv().await {
-            let sent = self.deliver(&batch).await;
+            let message = self.envelope.seal(&batch.bytes);
+            let sent = self.delivery.deliver(message).await;
             self.count(&batch, sent);
         }
-    }
-
-    /// Sends one batch; gives the spans that the collector did not take, or why it took none.
-    async fn deliver(&mut self, batch: &Batch) -> Result<(u64, String), String> {
-        let began = Instant::now();
-        let body = self.pack(batch)?;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (after, reason) = match self.send(body.clone()).await {
-                Verdict::Taken { rejected, reason } => return Ok((rejected, reason)),
-                Verdict::Refused { reason } => return Err(reason),
-                Verdict::Repeat { after, reason } => (after, reason),
-            };
-            let left = self.limit.saturating_sub(began.elapsed());
-            let pause = pause(tries, after, left, fastrand::f64());
-            match pause.filter(|_| !*self.is_ending.borrow()) {
-                None => return Err(reason),
-                // Cut short by the end of the worker: then this is the last try.
-                Some(pause) => {
-                    let _ = timeout(pause, self.is_ending.wait_for(|ends| *ends)).await;
-                }
-            }
-        }
-    }
-
-    async fn send(&mut self, body: Bytes) -> Verdict {
-        let sent = timeout(self.timeout, self.transport.send(body)).await;
-        let reason = match sent {
-            Ok(Ok(reply)) => return judge(&reply, self.is_grpc, SystemTime::now()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {:?}", self.timeout),
-        };
-        self.transport.disconnect();
-        Verdict::Repeat {
-            after: None,
-            reason,
-        }
-    }
-
-    /// The body of the request.
-    fn pack(&self, batch: &Batch) -> Result<Bytes, String> {
-        let message = self.envelope.seal(&batch.bytes);
-        let message = match self.is_gzip {
-            true => gzip(&message).map_err(|error| error.to_string())?,
-            false => message,
-        };
-        if !self.is_grpc {
-            return Ok(message.into());
-        }
-        // gRPC over HTTP/2, Length-Prefixed-Message: whether it is compressed, and its length.
-        let mut framed = Vec::with_capacity(message.len() + 5);
-        framed.push(u8::from(self.is_gzip));
-        let length = u32::try_from(message.len()).map_err(|error| error.to_string())?;
-        framed.extend_from_slice(&length.to_be_bytes());
-        framed.extend_from_slice(&message);
-        Ok(framed.into())
     }
 
     fn count(&mut self, batch: &Batch, sent: Result<(u64, String), String>) {
@@ -174,10 +99,4 @@ impl Sender {
             error: &format_args!("{lost} were lost: {reason}"),
         });
     }
-}
-
-fn gzip(message: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(message.len() / 4), Compression::fast());
-    encoder.write_all(message)?;
-    encoder.finish()
 }

@@ -5,15 +5,17 @@ use std::time::Instant;
 use url::Url;
 
 use super::*;
-use crate::config::{Exporter, Limits, Sampler};
+use crate::config::{Exporter, Limits, Sampler, Signal};
 
 mod grpc;
+mod tls;
 
 /// Settings with a port where nobody listens.
 fn traces(spans: usize, batch: usize) -> Traces {
     let url = Url::parse("http://127.0.0.1:1/v1/traces").unwrap();
     Traces {
         exporter: Exporter {
+            signal: Signal::Traces,
             url,
             is_grpc: false,
             headers: Vec::new(),
@@ -34,18 +36,16 @@ fn traces(spans: usize, batch: usize) -> Traces {
             delay: Duration::from_secs(5),
             limit: Duration::from_secs(30),
         },
-        resource: Vec::new(),
-        known_methods: Vec::new(),
         limits: Limits {
             attributes: 1,
             events: 1,
-            value_bytes: None,
+            value_length: None,
         },
     }
 }
 
 fn export(spans: usize, batch: usize, slot: Slot) -> Rc<Export> {
-    Rc::new(Export::start(&traces(spans, batch), b"i", slot).unwrap())
+    Rc::new(Export::start(&traces(spans, batch), Envelope::new(&[], b"i"), slot).unwrap())
 }
 
 #[test]

@@ -21,12 +21,10 @@ use tokio_rustls::TlsConnector;
 
 use super::judge::Reply;
 use super::tls;
-use crate::config::Exporter;
+use crate::config::{Exporter, Signal};
 
 /// Bytes of an answer that are read; the rest says nothing that counts.
 const ANSWER_BYTES: usize = 64 << 10;
-/// The method of OTLP over gRPC.
-const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -87,7 +85,11 @@ impl Transport {
         let url = &self.exporter.url;
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let mut builder = Request::post(match self.exporter.is_grpc {
-            true => format!("{}://{authority}{GRPC_PATH}", url.scheme()),
+            true => format!(
+                "{}://{authority}{}",
+                url.scheme(),
+                method_of(self.exporter.signal)
+            ),
             false => url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
         });
         let agent = concat!("hipache/", env!("CARGO_PKG_VERSION"));
@@ -146,6 +148,14 @@ impl Transport {
         let (sender, driver) = http1::handshake(io).await?;
         tokio::spawn(driver);
         Ok(Connection::Http1(sender))
+    }
+}
+
+/// The method of OTLP over gRPC.
+fn method_of(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     }
 }
 

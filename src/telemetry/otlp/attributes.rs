@@ -43,7 +43,7 @@ impl<'w, 'a> Attributes<'w, 'a> {
     /// A text.
     #[inline(always)]
     pub(super) fn text(&mut self, key: &str, value: &str) {
-        let value = shortened(value, self.limits.value_bytes).as_bytes();
+        let value = shortened(value, self.limits.value_length).as_bytes();
         self.put(key, 1 + varint_bytes(value.len()) + value.len(), |writer| {
             writer.bytes(TEXT, value);
         });
@@ -60,7 +60,8 @@ impl<'w, 'a> Attributes<'w, 'a> {
         if !self.is_next_let_through() {
             return;
         }
-        let limit = self.limits.value_bytes.unwrap_or(usize::MAX);
+        // Its characters are bytes.
+        let limit = self.limits.value_length.unwrap_or(usize::MAX);
         self.writer.nested(self.field, |attribute| {
             attribute.bytes(KEY, key.as_bytes());
             attribute.nested(VALUE, |value| {
@@ -112,13 +113,10 @@ impl<'w, 'a> Attributes<'w, 'a> {
     }
 }
 
-/// As much of a text as may be told, whole characters only.
+/// As much of a text as may be told: so many characters.
 fn shortened(text: &str, limit: Option<usize>) -> &str {
-    match limit {
-        Some(limit) if text.len() > limit => {
-            let is_end = |at: &usize| text.is_char_boundary(*at);
-            &text[..(0..=limit).rev().find(is_end).unwrap_or(0)]
-        }
-        _ => text,
-    }
+    // No text has more characters than bytes.
+    let limit = limit.filter(|limit| text.len() > *limit);
+    let end = limit.and_then(|limit| text.char_indices().nth(limit));
+    end.map_or(text, |(end, _)| &text[..end])
 }

@@ -1,6 +1,7 @@
 //! What the conventions want to be told of a request, an attempt and their ends.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{AttemptRecord, Record};
@@ -101,6 +102,12 @@ pub(super) fn put_event(span: &mut Writer<'_>, record: &Record<'_>, name: &str, 
     });
 }
 
+/// The other end of a connection.
+pub(super) fn put_peer(put: &mut Attributes<'_, '_>, peer: SocketAddr) {
+    put.address("network.peer.address", peer.ip().to_canonical());
+    put.number("network.peer.port", peer.port().into());
+}
+
 /// Where the route came from: with a span of its own when Redis was asked, in attributes otherwise.
 pub(super) fn put_route(put: &mut Attributes<'_, '_>, record: &Record<'_>) {
     if let Some(route) = &record.route {
@@ -131,8 +138,7 @@ pub(super) fn put_backend(
     put.number("server.port", port.unwrap_or(default));
     put.text("url.full", &full_url(record, attempt));
     if let Some(peer) = attempt.peer {
-        put.address("network.peer.address", peer.ip());
-        put.number("network.peer.port", peer.port().into());
+        put_peer(put, peer);
     }
     put.text("network.protocol.version", "1.1");
     put.number("hipache.backend.id", attempt.id as u64);

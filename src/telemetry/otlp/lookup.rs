@@ -2,7 +2,7 @@
 
 use super::super::{Lookup, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
-use super::facts::{error_prefix, put_failed};
+use super::facts::{error_prefix, put_failed, put_peer};
 use super::span::{ATTRIBUTES, CLIENT, Encoder, Frame};
 use super::wire::Writer;
 use crate::config::{Driver, RedisAddress};
@@ -61,6 +61,9 @@ impl Encoder {
             put.text("server.address", &redis.address);
             if let Some(port) = redis.port.filter(|port| *port != 6379) {
                 put.number("server.port", port.into());
+            }
+            if let Some(peer) = lookup.peer {
+                put_peer(&mut put, peer);
             }
             if let Some(cause) = lookup.error {
                 let prefix = error_prefix(cause);

@@ -1,5 +1,7 @@
 //! The envelope around a batch of spans: who sends them; and what the collector says about it.
 
+use std::time::Duration;
+
 use super::attributes::Attributes;
 use super::wire::{Value, Writer, fields};
 use crate::config::Limits;
@@ -44,7 +46,7 @@ fn encode_resource(told: &[(String, String)], instance: &[u8]) -> Vec<u8> {
     let all = Limits {
         attributes: usize::MAX,
         events: 0,
-        value_bytes: None,
+        value_length: None,
     };
     let mut out = Vec::new();
     Writer(&mut out).nested(1, |resource| {
@@ -77,21 +79,45 @@ fn encode_scope() -> Vec<u8> {
 
 /// The spans that a collector refused, of an `ExportTraceServiceResponse`, with its reason.
 pub(in super::super) fn rejected(response: &[u8]) -> Option<(u64, String)> {
-    let find = |message, wanted| {
-        fields(message)
-            .filter(move |(field, _)| *field == wanted)
-            .last()
-    };
-    let Some((_, Value::Bytes(partial))) = find(response, 1) else {
-        return None;
-    };
-    let count = match find(partial, 1) {
-        Some((_, Value::Number(count))) => count,
-        _ => 0,
-    };
-    let reason = match find(partial, 2) {
-        Some((_, Value::Bytes(text))) => String::from_utf8_lossy(text).into_owned(),
-        _ => String::new(),
-    };
+    let partial = bytes(response, 1)?;
+    let count = number(partial, 1);
+    let reason = bytes(partial, 2).unwrap_or_default();
+    let reason = String::from_utf8_lossy(reason).into_owned();
     (count > 0 || !reason.is_empty()).then_some((count, reason))
+}
+
+/// After what time a collector wants to be asked again: the `google.rpc.RetryInfo` among the
+/// details of a `google.rpc.Status`.
+pub(in super::super) fn retry_delay(status: &[u8]) -> Option<Duration> {
+    let details = fields(status).filter_map(|field| match field {
+        (3, Value::Bytes(any)) => Some(any),
+        _ => None,
+    });
+    // `Any`: the name of the message behind the last slash of a URL, and the message.
+    let is_info = |any: &&[u8]| {
+        let url = bytes(any, 1).unwrap_or_default();
+        url.rsplit(|byte| *byte == b'/').next() == Some(b"google.rpc.RetryInfo")
+    };
+    let info = details.into_iter().find(is_info)?;
+    let delay = bytes(bytes(info, 2).unwrap_or_default(), 1).unwrap_or_default();
+    let (seconds, nanos) = (number(delay, 1), number(delay, 2));
+    // A negative one is none: its sign makes it a number beyond any time.
+    let whole = i64::try_from(seconds).map_or(0, i64::unsigned_abs);
+    Some(Duration::new(whole, u32::try_from(nanos).unwrap_or(0)))
+}
+
+/// The last field of this number, if it holds bytes.
+fn bytes(message: &[u8], wanted: u64) -> Option<&[u8]> {
+    match fields(message).filter(|(field, _)| *field == wanted).last() {
+        Some((_, Value::Bytes(bytes))) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// The last field of this number; 0 where there is none.
+fn number(message: &[u8], wanted: u64) -> u64 {
+    match fields(message).filter(|(field, _)| *field == wanted).last() {
+        Some((_, Value::Number(number))) => number,
+        _ => 0,
+    }
 }

@@ -6,16 +6,17 @@
 
 use std::time::Duration;
 
+use super::super::methods::Methods;
 use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
     attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_error,
-    put_event, put_failed, put_route, server_error,
+    put_event, put_failed, put_peer, put_route, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
 use super::wire::Writer;
-use crate::config::{Driver, Limits, Traces};
+use crate::config::{Driver, Limits};
 
 /// `Span.SpanKind`.
 const SERVER: u64 = 2;
@@ -28,7 +29,7 @@ pub(super) const ATTRIBUTES: u8 = 9;
 
 /// Encodes records.
 pub(crate) struct Encoder {
-    known_methods: Vec<String>,
+    methods: Methods,
     pub(super) limits: Limits,
     /// Where routes are asked for.
     redis: Option<Redis>,
@@ -47,15 +48,10 @@ pub(super) struct Frame<'a> {
 }
 
 impl Encoder {
-    /// An encoder with these settings.
-    pub(crate) fn new(traces: &Traces, driver: &Driver) -> Self {
-        Self::with(traces.known_methods.clone(), traces.limits, driver)
-    }
-
-    /// One that knows these methods and routes are asked for here.
-    pub(super) fn with(known_methods: Vec<String>, limits: Limits, driver: &Driver) -> Self {
+    /// One that knows these methods, for routes that are asked for here.
+    pub(crate) fn new(methods: Methods, limits: Limits, driver: &Driver) -> Self {
         Self {
-            known_methods,
+            methods,
             limits,
             redis: Redis::of(driver),
         }
@@ -89,14 +85,10 @@ impl Encoder {
     }
 
     /// The method as it is told, and as it came where that is another.
-    fn method<'a>(&self, record: &Record<'a>) -> (&'a str, Option<&'a str>) {
-        match record.request {
-            Some(line) if self.known_methods.iter().any(|known| known == line.method) => {
-                (line.method, None)
-            }
-            Some(line) => ("_OTHER", Some(line.method)),
-            None => ("_OTHER", None),
-        }
+    fn method<'a>(&'a self, record: &Record<'a>) -> (&'a str, Option<&'a str>) {
+        let original = record.request.map(|line| line.method);
+        let told = self.methods.told(original.unwrap_or_default());
+        (told, original.filter(|method| *method != told))
     }
 
     fn server(
@@ -130,13 +122,13 @@ impl Encoder {
                 put.text("url.query", &redact::query(query));
             }
             put.text("url.scheme", if trace.is_https { "https" } else { "http" });
-            if let Some(host) = record.host {
+            if let Some(host) = trace.host.or(record.host) {
+                let port = trace.port.unwrap_or(record.local.port());
                 put.text("server.address", host);
-                put.number("server.port", record.local.port().into());
+                put.number("server.port", port.into());
             }
             put.address("client.address", record.client);
-            put.address("network.peer.address", record.peer.ip().to_canonical());
-            put.number("network.peer.port", record.peer.port().into());
+            put_peer(&mut put, record.peer);
             if let Some(line) = record.request {
                 put.text("network.protocol.version", line.version);
             }
@@ -168,6 +160,7 @@ impl Encoder {
         for (name, at) in events.into_iter().take(self.limits.events) {
             put_event(span, record, name, at);
         }
+        self.drop_events(span, events.len());
     }
 
     fn attempt(
@@ -206,13 +199,24 @@ impl Encoder {
                 put_error(&mut put, error);
             }
             self.close(put);
-            if let Some(headed) = attempt.headed.filter(|_| self.limits.events > 0) {
-                put_event(span, record, "first_byte", attempt.began + headed);
+            if let Some(headed) = attempt.headed {
+                if self.limits.events > 0 {
+                    put_event(span, record, "first_byte", attempt.began + headed);
+                }
+                self.drop_events(span, 1);
             }
             if error.is_some() {
                 put_failed(span);
             }
         });
+    }
+
+    /// Tells how many of so many events were too many.
+    fn drop_events(&self, span: &mut Writer<'_>, count: usize) {
+        let dropped = count.saturating_sub(self.limits.events);
+        if dropped > 0 {
+            span.number(12, dropped as u64);
+        }
     }
 
     /// Tells how many attributes were too many.

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use prost::Message;
 
+use super::super::methods::Methods;
 use super::super::record::samples::{ANSWERED, record};
 use super::super::trace::TraceId;
 use super::super::{AttemptRecord, Lookup, Record, RequestLine, SpanId, TraceRecord};
@@ -25,6 +26,8 @@ fn trace() -> TraceRecord<'static> {
         flags: 1,
         state: b"v=1",
         is_https: true,
+        host: None,
+        port: None,
         attempts: &ATTEMPTS,
     }
 }
@@ -33,7 +36,7 @@ fn limits() -> Limits {
     Limits {
         attributes: 128,
         events: 128,
-        value_bytes: None,
+        value_length: None,
     }
 }
 
@@ -44,8 +47,8 @@ fn spans(record: &Record<'_>, limits: Limits) -> Vec<Span> {
         write: None,
         prefix: String::new(),
     });
-    let methods = vec!["GET".to_owned()];
-    let encoder = Encoder::with(methods, limits, &driver);
+    let methods = Methods::new(&["GET".to_owned()]);
+    let encoder = Encoder::new(methods, limits, &driver);
     let mut out = Vec::new();
     let count = encoder.append(&mut out, record, &|| SpanId([8; 8]));
     let resource = [("service.name".to_owned(), "s".to_owned())];
@@ -229,6 +232,7 @@ fn a_failing_redis_is_told_by_its_code() {
                 began: Duration::ZERO,
                 took: Duration::ZERO,
                 batch: Some(1),
+                peer: None,
                 error: Some(cause),
             }),
             attempts: &[],
@@ -290,21 +294,24 @@ fn retries_are_counted_and_odd_requests_still_have_what_is_required() {
 #[test]
 fn limits_cut_texts_and_count_what_they_leave_out() {
     let record = Record {
-        user_agent: "ab€".as_bytes(),
+        status: 101,
+        user_agent: "ab€d".as_bytes(),
         attempts: &[],
         lookup: None,
         trace: Some(trace()),
         ..record()
     };
     let short = Limits {
-        value_bytes: Some(4),
+        value_length: Some(3),
+        events: 1,
         ..limits()
     };
     let all = spans(&record, short);
     assert_eq!(
         find(&all[0].attributes, "user_agent.original").unwrap(),
-        "ab"
+        "ab€"
     );
+    assert_eq!((all[0].events.len(), all[0].dropped_events_count), (1, 1));
     let few = Limits {
         attributes: 2,
         ..limits()

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::super::TraceRecord;
 use super::b3;
 use super::ids::{SpanId, TraceId, parse_hex};
+use super::origin::Origin;
 use crate::config::Propagator;
 
 /// The flag `sampled`.
@@ -14,7 +15,6 @@ const TRACEPARENT_BYTES: usize = 55;
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// The trace of one request.
@@ -32,8 +32,8 @@ pub(crate) struct Trace {
     pub(crate) state: Option<HeaderValue>,
     /// Whether what the peer says about traces is believed.
     pub(super) is_trusted: bool,
-    /// Whether the client spoke HTTPS to a trusted proxy before us.
-    pub(crate) is_https: bool,
+    /// What the client asked for.
+    pub(super) origin: Origin,
 }
 
 impl Trace {
@@ -45,7 +45,9 @@ impl Trace {
             parent: self.parent,
             flags: self.flags,
             state: self.state.as_ref().map_or(b"", HeaderValue::as_bytes),
-            is_https: self.is_https,
+            is_https: self.origin.is_https,
+            host: self.origin.host.as_deref(),
+            port: self.origin.port,
             attempts,
         }
     }
@@ -126,12 +128,6 @@ fn tracestate(headers: &HeaderMap) -> Option<HeaderValue> {
         .map(HeaderValue::as_bytes)
         .collect();
     HeaderValue::from_bytes(&lines.join(&b","[..])).ok()
-}
-
-/// Whether a trusted proxy before us was spoken to over TLS.
-pub(super) fn is_https(headers: &HeaderMap) -> bool {
-    let told = headers.get(FORWARDED_PROTO);
-    told.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ fn where_nothing_is_exported_only_what_came_or_is_shown_has_a_trace() {
     ];
     for (shows_ids, headers, is_trusted, expected) in cases {
         let tracer = tracer(&both, shows_ids);
-        let trace = tracer.begin(headers, is_trusted);
+        let trace = tracer.begin(headers, None, is_trusted);
         assert_eq!(trace.is_some(), expected, "{shows_ids} {headers:?}");
         assert!(trace.is_none_or(|trace| trace.span.is_none()));
         assert!(tracer.next_span().is_none());
@@ -114,7 +114,7 @@ fn a_backend_is_told_in_the_words_that_were_asked_for() {
             flags: SAMPLED,
             state: remote.state.filter(|_| is_trusted),
             is_trusted,
-            is_https: false,
+            origin: Origin::default(),
         };
         tracer.inject(&trace, SpanId([0xab; 8]), &mut headers);
         for (name, value) in expected {

@@ -19,7 +19,7 @@ use prost::Message as _;
 use super::*;
 
 /// An answer: an empty message, and trailers that say how it went.
-struct Answer(Vec<Frame<Bytes>>);
+pub(super) struct Answer(Vec<Frame<Bytes>>);
 
 impl Body for Answer {
     type Data = Bytes;
@@ -34,10 +34,14 @@ impl Body for Answer {
 }
 
 /// What the server got: head, path and message.
-type Got = (HeaderMap, String, Vec<u8>);
+pub(super) type Got = (HeaderMap, String, Vec<u8>);
 
 /// Reads a request and answers with this status.
-async fn answer(request: Request<Incoming>, status: &str, tell: &Sender<Got>) -> Response<Answer> {
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    status: &str,
+    tell: &Sender<Got>,
+) -> Response<Answer> {
     let (head, mut body) = request.into_parts();
     let mut message = Vec::new();
     while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -85,7 +89,7 @@ fn a_collector_takes_or_refuses_spans_over_grpc() {
         traces.exporter.url = Url::parse(&format!("http://{address}")).unwrap();
         traces.exporter.is_grpc = true;
         traces.exporter.is_gzip = false;
-        let export = Rc::new(Export::start(&traces, b"i", slot).unwrap());
+        let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i"), slot).unwrap());
         export.append(|bytes| {
             // An entry of `ScopeSpans.spans` with the name `x`.
             bytes.extend_from_slice(&[0x12, 3, 0x2a, 1, b'x']);

@@ -1,0 +1,65 @@
+//! The kinds of telemetry that are exported on their own, and the names that each goes by.
+//!
+//! All that differs between them where they are configured stands here.
+
+use super::env::Env;
+
+/// A kind of telemetry that is exported on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans of requests.
+    Traces,
+    /// What `/metrics` shows.
+    Metrics,
+}
+
+impl Signal {
+    /// The word in variables.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+        }
+    }
+
+    /// Its section of the file.
+    pub(super) fn section(self) -> &'static str {
+        match self {
+            Self::Traces => "telemetry",
+            Self::Metrics => "telemetry.metrics",
+        }
+    }
+
+    /// A key of its section.
+    pub(super) fn key(self, key: &str) -> String {
+        format!("{}.{key}", self.section())
+    }
+
+    /// Where the specification wants it, below an endpoint that all signals share.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "v1/traces",
+            Self::Metrics => "v1/metrics",
+        }
+    }
+
+    /// The variables of one setting of its exporter: its own, which counts first, and the shared
+    /// one.
+    pub(super) fn variables(self, setting: &str) -> [String; 2] {
+        [
+            format!("OTEL_EXPORTER_OTLP_{}_{setting}", self.word()),
+            format!("OTEL_EXPORTER_OTLP_{setting}"),
+        ]
+    }
+
+    /// Whether the environment lets it be exported.
+    pub(super) fn is_on(self, env: &mut Env<'_>) -> bool {
+        let name = format!("OTEL_{}_EXPORTER", self.word());
+        let exports = env.parse(&[name], |text| match text {
+            "otlp" => Ok(true),
+            "none" => Ok(false),
+            _ => Err("expected otlp or none".to_owned()),
+        });
+        exports != Some(false)
+    }
+}
