@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::{self, Config, Findings, QuickRoute};
+use crate::config::{self, Config, Findings, Origin, QuickRoute};
 use crate::telemetry::{self, Event};
 
 /// A distributed HTTP and WebSocket proxy for very many virtual hosts.
@@ -56,42 +56,42 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(usage) => return tell_usage(&usage),
     };
     let mut findings = Findings::default();
-    let config = cli.configuration(&mut findings);
-    if let Some(config) = &config {
-        config::check(config, &mut findings);
-    }
+    let origin = cli.origin(&mut findings);
+    let config = origin
+        .as_ref()
+        .and_then(|origin| origin.read(&mut findings));
     if cli.strict {
         findings.be_strict();
     }
-    match config.filter(|_| !findings.has_errors()) {
+    match origin.zip(config).filter(|_| !findings.has_errors()) {
         None => {
             tell(&findings);
             ExitCode::FAILURE
         }
-        Some(config) if cli.dry => {
+        Some((_, config)) if cli.dry => {
             tell(&findings);
             print(&config)
         }
-        Some(config) => start(config, &findings),
+        Some((origin, config)) => start(config, origin, &findings),
     }
 }
 
 impl Cli {
-    /// The configuration, unless there is none at all.
-    fn configuration(&self, findings: &mut Findings) -> Option<Config> {
+    /// Where the configuration comes from, unless there is none at all.
+    fn origin(&self, findings: &mut Findings) -> Option<Origin> {
         if !self.route.is_empty() {
             let listen = match self.listen.as_slice() {
                 [] => vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
                 listen => listen.to_vec(),
             };
-            return Some(config::quick(listen, self.route.clone(), findings));
+            let routes = self.route.clone();
+            return Some(Origin::CommandLine { listen, routes });
         }
         let path = match &self.config {
             Some(path) => path.clone(),
             None => find(findings)?,
         };
-        findings.set_file(&path);
-        config::load(&path, findings)
+        Some(Origin::File(path))
     }
 }
 
@@ -149,12 +149,12 @@ fn print(config: &Config) -> ExitCode {
 }
 
 /// Starts to serve, and returns when it is over.
-fn start(config: Config, findings: &Findings) -> ExitCode {
-    telemetry::init(config.server.debug);
+fn start(config: Config, origin: Origin, findings: &Findings) -> ExitCode {
+    telemetry::init(&config);
     for finding in findings.iter() {
         telemetry::emit(&Event::ConfigurationNotice { finding });
     }
-    crate::master::run(config)
+    crate::master::run(config, origin)
 }
 
 #[cfg(test)]

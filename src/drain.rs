@@ -1,7 +1,8 @@
 //! Telling every task once to finish, and knowing when all have.
 //!
 //! For one thread: a worker has one runtime on one thread, so a cell and a waker list suffice, and
-//! asking whether a drain has begun is a plain load. A watch counts from its making to its drop.
+//! asking whether a drain has begun is a plain load. A watch counts from its making to its drop. One
+//! that may last, as a tunnel's, says so: who waits can tell when nothing else is left.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,14 +19,18 @@ pub(crate) struct Drain {
 #[derive(Debug)]
 pub(crate) struct DrainWatch {
     shared: Rc<Shared>,
+    may_last: Cell<bool>,
 }
 
 #[derive(Debug)]
 struct Shared {
     is_draining: Cell<bool>,
     watches: Cell<usize>,
+    /// Those of them that may last.
+    lasting: Cell<usize>,
     begun: Notify,
-    finished: Notify,
+    /// Less is left than before.
+    progress: Notify,
 }
 
 impl Drain {
@@ -34,11 +39,13 @@ impl Drain {
         let shared = Rc::new(Shared {
             is_draining: Cell::new(false),
             watches: Cell::new(1),
+            lasting: Cell::new(0),
             begun: Notify::new(),
-            finished: Notify::new(),
+            progress: Notify::new(),
         });
         let watch = DrainWatch {
             shared: Rc::clone(&shared),
+            may_last: Cell::new(false),
         };
         (Self { shared }, watch)
     }
@@ -52,13 +59,32 @@ impl Drain {
 
     /// Waits until every watch is dropped. The caller puts a limit around it.
     pub(crate) async fn finished(&self) {
+        self.until(|shared| shared.watches.get() == 0).await;
+    }
+
+    /// Waits until every watch that is left may last, or none is left.
+    pub(crate) async fn only_lasting(&self) {
+        self.until(|shared| shared.watches.get() == shared.lasting.get())
+            .await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Shared) -> bool) {
         loop {
-            // Made before the count is read: it hears of a drop from here on.
-            let finished = self.shared.finished.notified();
-            if self.shared.watches.get() == 0 {
+            // Made before the counts are read: it hears of a change from here on.
+            let progress = self.shared.progress.notified();
+            if is_so(&self.shared) {
                 return;
             }
-            finished.await;
+            progress.await;
+        }
+    }
+}
+
+impl Shared {
+    /// Wakes who waits; nobody does before the drain.
+    fn tell_progress(&self) {
+        if self.is_draining.get() && self.watches.get() == self.lasting.get() {
+            self.progress.notify_waiters();
         }
     }
 }
@@ -67,6 +93,14 @@ impl DrainWatch {
     /// Whether the signal was given.
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.is_draining.get()
+    }
+
+    /// Says that what is watched may last for ever, as a tunnel does.
+    pub(crate) fn may_last(&self) {
+        if !self.may_last.replace(true) {
+            self.shared.lasting.set(self.shared.lasting.get() + 1);
+            self.shared.tell_progress();
+        }
     }
 
     /// Waits for the signal. Cancel safe.
@@ -84,17 +118,18 @@ impl Clone for DrainWatch {
         self.shared.watches.set(self.shared.watches.get() + 1);
         Self {
             shared: Rc::clone(&self.shared),
+            may_last: Cell::new(false),
         }
     }
 }
 
 impl Drop for DrainWatch {
     fn drop(&mut self) {
-        let left = self.shared.watches.get() - 1;
-        self.shared.watches.set(left);
-        if left == 0 {
-            self.shared.finished.notify_waiters();
+        self.shared.watches.set(self.shared.watches.get() - 1);
+        if self.may_last.get() {
+            self.shared.lasting.set(self.shared.lasting.get() - 1);
         }
+        self.shared.tell_progress();
     }
 }
 
@@ -170,6 +205,31 @@ mod tests {
             );
             drain.begin();
             watch.begun().await;
+        });
+    }
+
+    #[test]
+    fn what_may_last_is_told_apart_until_it_ends_as_well() {
+        on_a_worker(async {
+            let (drain, tunnel) = Drain::new();
+            let request = tunnel.clone();
+            tunnel.may_last();
+            tunnel.may_last();
+            drain.begin();
+            let soon = Duration::from_millis(1);
+            assert!(timeout(soon, drain.only_lasting()).await.is_err());
+            let waiting = async {
+                drain.only_lasting().await;
+                assert!(timeout(soon, drain.finished()).await.is_err());
+            };
+            let ending = async {
+                yield_now().await;
+                drop(request);
+            };
+            tokio::join!(waiting, ending);
+            drop(tunnel);
+            drain.only_lasting().await;
+            drain.finished().await;
         });
     }
 }

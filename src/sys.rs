@@ -252,6 +252,25 @@ pub(crate) fn unsent_bytes(socket: &impl AsRawFd) -> io::Result<u32> {
     Ok(bytes.unsigned_abs())
 }
 
+/// Whether a packet filter is attached to a socket: `SO_GET_FILTER` of socket(7), which gives its
+/// length where no room for the instructions is offered.
+pub(crate) fn has_filter(socket: &impl AsRawFd) -> io::Result<bool> {
+    let mut instructions: nix::libc::socklen_t = 0;
+    // SAFETY: the descriptor is open while its owner is borrowed; with a length of zero the kernel
+    // writes nothing but that length.
+    let result = unsafe {
+        nix::libc::getsockopt(
+            socket.as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_GET_FILTER,
+            std::ptr::null_mut(),
+            &raw mut instructions,
+        )
+    };
+    nix::errno::Errno::result(result)?;
+    Ok(instructions > 0)
+}
+
 /// Puts a descriptor on the poller of the current Tokio runtime. The caller does not exchange it
 /// through `AsyncFd::get_mut`.
 pub(crate) fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {

@@ -4,7 +4,7 @@
 //! made in pieces, with other tasks in between: each takes well under a millisecond.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::task::yield_now;
 
@@ -116,6 +116,12 @@ fn identity(text: &mut Text, facts: &Facts) {
     text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     text.begin(&names::CONFIGURATION);
     text.sample(&[("hash", &facts.configuration)], 1);
+    let configured = facts.board.configured().duration_since(UNIX_EPOCH);
+    text.single(
+        &names::CONFIGURED,
+        configured.unwrap_or_default().as_secs_f64(),
+    );
+    text.single(&names::GENERATION, facts.board.generation());
     let uptime = SystemTime::now().duration_since(facts.board.started());
     text.single(&names::UPTIME, uptime.unwrap_or_default().as_secs_f64());
 }
@@ -197,6 +203,14 @@ fn sums(text: &mut Text, snapshot: &Snapshot) {
         ("exported", Counter::SpansExported),
         ("dropped", Counter::SpansDropped),
         ("failed", Counter::SpansFailed),
+    ] {
+        text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
+    }
+    text.begin(&names::LOG_RECORDS);
+    for (outcome, counter) in [
+        ("exported", Counter::RecordsExported),
+        ("dropped", Counter::RecordsDropped),
+        ("failed", Counter::RecordsFailed),
     ] {
         text.sample(&[(names::OUTCOME, outcome)], snapshot.count(counter));
     }

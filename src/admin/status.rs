@@ -8,7 +8,7 @@ use tokio::task::yield_now;
 use super::exposition::Snapshot;
 use super::vhosts::busiest;
 use super::{Facts, process};
-use crate::scoreboard::{Counter, Gauge, Slot};
+use crate::scoreboard::{Counter, Gauge, Reload, Seat};
 
 /// Backends listed as dead, at most.
 const DEAD: usize = 1_000;
@@ -19,16 +19,19 @@ const VHOSTS: usize = 20;
 pub(super) async fn status(facts: &Facts) -> Json {
     let mut workers = Vec::new();
     let snapshot = Snapshot::of(facts.board);
-    for (number, slot) in facts.board.used() {
-        workers.push(worker(number, slot));
+    for (number, seat) in facts.board.living() {
+        workers.push(worker(number, seat));
         yield_now().await;
     }
-    let uptime = SystemTime::now().duration_since(facts.board.started());
+    let since = |moment| SystemTime::now().duration_since(moment).unwrap_or_default();
     let master = facts.board.master();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "configuration": facts.configuration,
-        "uptime": uptime.unwrap_or_default().as_secs(),
+        "generation": facts.board.generation(),
+        "uptime": since(facts.board.started()).as_secs(),
+        "configured": since(facts.board.configured()).as_secs(),
+        "reloads": reloads(facts),
         "master": { "pid": master, "memory": memory(master) },
         "cgroupMemory": facts.slot.level(Gauge::CgroupMemory),
         "answeredBy": facts.number,
@@ -42,35 +45,48 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "linesLostAtDeath": snapshot.count(Counter::LinesLostAtDeath),
             "spansDropped": snapshot.count(Counter::SpansDropped),
             "spansFailed": snapshot.count(Counter::SpansFailed),
+            "recordsDropped": snapshot.count(Counter::RecordsDropped),
+            "recordsFailed": snapshot.count(Counter::RecordsFailed),
             "interimResponses": snapshot.count(Counter::InterimLost),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
     })
 }
 
-fn worker(number: usize, slot: Slot) -> Json {
-    let life = slot.life();
+fn worker(number: usize, seat: Seat) -> Json {
+    let life = seat.life();
     json!({
-        "slot": number,
+        "worker": number,
+        "slot": life.slot,
+        "generation": life.generation,
         "pid": life.pid,
         "state": life.state.as_str(),
         "heartbeatAge": life.heartbeat_age.as_secs_f64(),
         "uptime": life.uptime.as_secs(),
         "memory": memory(life.pid),
-        "memoryLimit": slot.level(Gauge::MemoryLimit),
+        "memoryLimit": seat.level(Gauge::MemoryLimit),
         "allocator": {
-            "allocated": slot.level(Gauge::Allocated),
-            "active": slot.level(Gauge::Active),
-            "resident": slot.level(Gauge::Resident),
-            "retained": slot.level(Gauge::Retained),
+            "allocated": seat.level(Gauge::Allocated),
+            "active": seat.level(Gauge::Active),
+            "resident": seat.level(Gauge::Resident),
+            "retained": seat.level(Gauge::Retained),
         },
-        "exchanges": slot.count(Counter::Exchanges),
-        "connections": slot.count(Counter::Connections),
-        "openConnections": slot.level(Gauge::OpenConnections),
-        "openExchanges": slot.level(Gauge::OpenExchanges),
-        "openTunnels": slot.level(Gauge::OpenTunnels),
-        "redisLinks": slot.level(Gauge::RedisLinks),
+        "exchanges": life.exchanges,
+        "connections": life.connections,
+        "openConnections": seat.level(Gauge::OpenConnections),
+        "openExchanges": seat.level(Gauge::OpenExchanges),
+        "openTunnels": seat.level(Gauge::OpenTunnels),
+        "redisLinks": seat.level(Gauge::RedisLinks),
     })
+}
+
+/// How many reloads ended in which way.
+fn reloads(facts: &Facts) -> Json {
+    let counts = Reload::ALL.map(|result| {
+        let count = facts.board.reloads(result);
+        (result.as_str().to_owned(), count.into())
+    });
+    Json::Object(counts.into_iter().collect())
 }
 
 /// Resident bytes; `null` when the process is gone.

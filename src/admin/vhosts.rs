@@ -28,12 +28,12 @@ pub(super) async fn busiest(board: Scoreboard) -> Vec<Vhost> {
 
 async fn read(board: Scoreboard) -> Vec<Vhost> {
     let mut all: BTreeMap<String, Vhost> = BTreeMap::new();
-    for (_, slot) in board.used() {
-        for place in 0..=slot.vhost_places() {
+    for (_, seat) in board.used() {
+        for place in 0..=seat.vhost_places() {
             if place % PIECE == PIECE - 1 {
                 yield_now().await;
             }
-            let Some(mut vhost) = slot.visits(place) else {
+            let Some(mut vhost) = seat.visits(place) else {
                 continue;
             };
             if vhost.name.is_empty() {

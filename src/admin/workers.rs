@@ -1,41 +1,52 @@
 //! The part of `/metrics` that is told worker by worker: states, memory, processes.
 //!
-//! A slot keeps its number when its worker is replaced, so these series go on. What belongs to the
-//! process, such as its CPU time, begins anew.
+//! A worker's number is its seat, which another takes when it is gone and goes on counting. What
+//! belongs to the process, such as its CPU time, begins anew. Who is gone has no state any more: it
+//! is no worker that is down.
 
 use tokio::task::yield_now;
 
 use super::process::{self, Process};
 use super::text::Text;
-use crate::scoreboard::{Counter, Death, Gauge, Scoreboard, Slot, State};
+use crate::scoreboard::{Counter, Death, Gauge, Reload, Replacement, Scoreboard, Seat, State};
 use crate::telemetry::names;
 
-const STATES: [State; 4] = [
-    State::Starting,
-    State::Serving,
-    State::Draining,
-    State::Gone,
-];
+const STATES: [State; 3] = [State::Starting, State::Serving, State::Draining];
 
 /// Writes it.
-pub(super) async fn workers(text: &mut Text, board: Scoreboard, slots: &[(usize, Slot)]) {
+pub(super) async fn workers(text: &mut Text, board: Scoreboard, seats: &[(usize, Seat)]) {
     text.begin(&names::WORKER_DEATHS);
     for death in Death::ALL {
         text.sample(&[(names::REASON, death.as_str())], board.deaths(death));
     }
-    let slots: Vec<(String, Slot)> = slots
+    text.begin(&names::REPLACEMENTS);
+    for why in Replacement::ALL {
+        text.sample(&[(names::REASON, why.as_str())], board.replacements(why));
+    }
+    text.begin(&names::RELOADS);
+    for result in Reload::ALL {
+        text.sample(&[(names::RESULT, result.as_str())], board.reloads(result));
+    }
+    text.begin(&names::WORKER_EXCHANGES);
+    for (number, seat) in seats {
+        let number = number.to_string();
+        text.sample(&[(names::WORKER, &number)], seat.count(Counter::Exchanges));
+    }
+    let alive = seats
         .iter()
-        .map(|(number, slot)| (number.to_string(), *slot))
+        .filter(|(_, seat)| seat.life().state != State::Gone);
+    let alive: Vec<(String, Seat)> = alive
+        .map(|(number, seat)| (number.to_string(), *seat))
         .collect();
-    lives(text, &slots);
-    memory(text, &slots);
-    processes(text, board, &slots).await;
+    lives(text, &alive);
+    memory(text, &alive);
+    processes(text, board, &alive).await;
 }
 
-fn lives(text: &mut Text, slots: &[(String, Slot)]) {
+fn lives(text: &mut Text, seats: &[(String, Seat)]) {
     text.begin(&names::WORKER_STATE);
-    for (number, slot) in slots {
-        let now = slot.life().state;
+    for (number, seat) in seats {
+        let now = seat.life().state;
         for state in STATES {
             let labels = [
                 (names::WORKER, number.as_str()),
@@ -44,29 +55,20 @@ fn lives(text: &mut Text, slots: &[(String, Slot)]) {
             text.sample(&labels, u8::from(state == now));
         }
     }
-    text.begin(&names::WORKER_EXCHANGES);
-    for (number, slot) in slots {
-        text.sample(&[(names::WORKER, number)], slot.count(Counter::Exchanges));
-    }
-    let alive = || {
-        slots
-            .iter()
-            .filter(|(_, slot)| slot.life().state != State::Gone)
-    };
     text.begin(&names::WORKER_UPTIME);
-    for (number, slot) in alive() {
-        text.sample(&[(names::WORKER, number)], slot.life().uptime.as_secs_f64());
+    for (number, seat) in seats {
+        text.sample(&[(names::WORKER, number)], seat.life().uptime.as_secs_f64());
     }
     text.begin(&names::WORKER_HEARTBEAT);
-    for (number, slot) in alive() {
-        let age = slot.life().heartbeat_age.as_secs_f64();
+    for (number, seat) in seats {
+        let age = seat.life().heartbeat_age.as_secs_f64();
         text.sample(&[(names::WORKER, number)], age);
     }
 }
 
-fn memory(text: &mut Text, slots: &[(String, Slot)]) {
+fn memory(text: &mut Text, seats: &[(String, Seat)]) {
     text.begin(&names::MEMORY);
-    for (number, slot) in slots {
+    for (number, seat) in seats {
         for (state, gauge) in [
             ("allocated", Gauge::Allocated),
             ("active", Gauge::Active),
@@ -74,27 +76,26 @@ fn memory(text: &mut Text, slots: &[(String, Slot)]) {
             ("retained", Gauge::Retained),
         ] {
             let labels = [(names::WORKER, number.as_str()), (names::STATE, state)];
-            text.sample(&labels, slot.level(gauge));
+            text.sample(&labels, seat.level(gauge));
         }
     }
     text.begin(&names::MEMORY_LIMIT);
-    for (number, slot) in slots {
-        text.sample(&[(names::WORKER, number)], slot.level(Gauge::MemoryLimit));
+    for (number, seat) in seats {
+        text.sample(&[(names::WORKER, number)], seat.level(Gauge::MemoryLimit));
     }
     // All workers are in one group; what one says last is as good as what another does.
-    let used = slots
+    let used = seats
         .iter()
-        .map(|(_, slot)| slot.level(Gauge::CgroupMemory));
+        .map(|(_, seat)| seat.level(Gauge::CgroupMemory));
     if let Some(used) = used.max().filter(|used| *used > 0) {
         text.single(&names::CGROUP_MEMORY, used);
     }
 }
 
-async fn processes(text: &mut Text, board: Scoreboard, slots: &[(String, Slot)]) {
-    let workers = slots
+async fn processes(text: &mut Text, board: Scoreboard, seats: &[(String, Seat)]) {
+    let workers = seats
         .iter()
-        .map(|(number, slot)| (number.as_str(), slot.life()));
-    let workers = workers.filter(|(_, life)| life.state != State::Gone);
+        .map(|(number, seat)| (number.as_str(), seat.life()));
     let pids = std::iter::once(("master", board.master()))
         .chain(workers.map(|(number, life)| (number, life.pid)));
     let mut all: Vec<(&str, Process)> = Vec::new();

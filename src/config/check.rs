@@ -35,6 +35,9 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     if let Some(traces) = &config.telemetry.traces {
         check_files(&traces.exporter, findings);
     }
+    if let Some(logs) = &config.telemetry.logs {
+        check_files(&logs.exporter, findings);
+    }
 }
 
 /// A log must exist and be writable, or its directory must allow to create it.

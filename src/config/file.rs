@@ -81,6 +81,10 @@ pub(super) struct Server {
     /// How large a worker may grow.
     #[serde(flatten)]
     pub(super) memory: WrittenMemory,
+    /// How long a worker that is replaced waits for what is in flight; 0 is no limit. Default 0.
+    pub(super) drain_wait: Written<Seconds>,
+    /// Silence of a worker after which it is killed and replaced; 0 is never. Default 10.
+    pub(super) heartbeat_timeout: Written<Seconds>,
     /// How long a draining worker keeps an idle connection for one more request. Default 5.
     pub(super) drain_idle: Written<Seconds>,
     /// Let a worker that crashes leave a core, which holds what clients sent. Default false.

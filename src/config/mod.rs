@@ -23,6 +23,7 @@ mod log_file;
 mod log_format;
 mod log_values;
 mod memory;
+mod origin;
 mod quick;
 mod resolve;
 mod show;
@@ -43,11 +44,15 @@ pub(crate) use access_log::MAX_LOGS;
 pub use access_log::{AccessLog, Filter, Masks, NameSet, Names, Queue, Syslog, Target};
 pub(crate) use check::check;
 pub(crate) use findings::Findings;
-pub(crate) use load::{find, load};
+pub(crate) use load::find;
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
-pub(crate) use quick::{QuickRoute, quick};
+pub use origin::Origin;
+pub use quick::QuickRoute;
 pub(crate) use show::{hash, show};
-pub use telemetry::{Exporter, Limits, Propagator, Sampler, Signal, SpanQueue, Telemetry, Traces};
+pub use telemetry::{
+    ExportQueue, Exporter, Level, Limits, Logs, Propagator, Sampler, Signal, Story, Telemetry,
+    Traces,
+};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.
@@ -85,6 +90,10 @@ pub struct Server {
     pub memory: Memory,
     /// How long a final stop waits for what is in flight. Default 30 s.
     pub graceful_wait: Duration,
+    /// How long a worker that is replaced waits for what is in flight. Default: as long as it takes.
+    pub drain_wait: Option<Duration>,
+    /// Silence of a worker's runtime after which it is killed; `None`: never. Default 10 s.
+    pub heartbeat_timeout: Option<Duration>,
     /// How long a draining worker keeps an idle connection for one more request. Default 5 s.
     pub drain_idle: Duration,
     /// Let a worker that crashes leave a core, which holds what clients sent. Default false.

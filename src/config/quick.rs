@@ -10,7 +10,7 @@ use super::{AccessLog, Config, Driver, Http, Server, Target, identity, telemetry
 
 /// One `--route`: a host and its backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct QuickRoute {
+pub struct QuickRoute {
     /// A name, `*.` and a name, or `*`; lower case.
     host: String,
     /// URLs of the backends, at least one.
@@ -18,7 +18,7 @@ pub(crate) struct QuickRoute {
 }
 
 /// What is in force with these listeners and routes.
-pub(crate) fn quick(
+pub(super) fn quick(
     listen: Vec<SocketAddr>,
     routes: Vec<QuickRoute>,
     findings: &mut Findings,

@@ -85,6 +85,11 @@ fn server(written: WrittenServer, around: Surroundings, findings: &mut Findings)
             .graceful_wait
             .right()
             .map_or(Duration::from_secs(30), |s| s.0),
+        drain_wait: written.drain_wait.as_ref().and_then(|s| s.limit()),
+        heartbeat_timeout: written
+            .heartbeat_timeout
+            .as_ref()
+            .map_or(Some(Duration::from_secs(10)), |s| s.limit()),
         drain_idle: written
             .drain_idle
             .right()

@@ -61,6 +61,8 @@ fn server(server: &Server, example: &dyn Fn(&AccessLog) -> String) -> Json {
         "memoryCheckInterval": seconds(server.memory.check_interval),
         "memoryMinAge": seconds(server.memory.min_age),
         "gracefulWait": seconds(server.graceful_wait),
+        "drainWait": limit(server.drain_wait),
+        "heartbeatTimeout": limit(server.heartbeat_timeout),
         "drainIdle": seconds(server.drain_idle),
         "coreDumps": server.core_dumps,
         "deadBackendTTL": seconds(server.dead_backend_ttl),

@@ -9,21 +9,78 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Raised with every change that an older reader would misread.
-const VERSION: u8 = 2;
-/// Bytes of a frame: version, kind, flag, value.
+const VERSION: u8 = 3;
+/// Bytes of a frame: version, kind, reason, value.
 pub(super) const FRAME: usize = 3 + size_of::<u64>();
+/// A limit that is none.
+const NO_LIMIT: u64 = u64::MAX;
+
+/// Why a worker is to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Why {
+    /// The service ends.
+    Stop = 1,
+    /// The master is gone: each worker tells itself.
+    Orphaned = 2,
+    /// It takes too much memory; its successor serves.
+    Memory = 3,
+    /// A new configuration is in force; workers that have it serve.
+    Reload = 4,
+    /// The program was replaced in place; workers of the new one serve.
+    Upgrade = 5,
+    /// It drains already, and too many others of its slot do so, too.
+    Crowded = 6,
+    /// The reload that it was made for came to nothing.
+    Abandoned = 7,
+}
+
+impl Why {
+    const ALL: [Self; 7] = [
+        Self::Stop,
+        Self::Orphaned,
+        Self::Memory,
+        Self::Reload,
+        Self::Upgrade,
+        Self::Crowded,
+        Self::Abandoned,
+    ];
+
+    /// Nobody takes over: the accept queues are emptied first, then the sockets closed.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::Stop | Self::Orphaned)
+    }
+
+    /// The word for people and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Orphaned => "orphaned",
+            Self::Memory => "memory",
+            Self::Reload => "reload",
+            Self::Upgrade => "upgrade",
+            Self::Crowded => "crowded",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    fn decode(byte: u8) -> Result<Self, Malformed> {
+        let found = Self::ALL.into_iter().find(|why| *why as u8 == byte);
+        found.ok_or(Malformed::Reason(byte))
+    }
+}
 
 /// What the master tells a worker.
 #[derive(Debug)]
 pub(crate) enum ToWorker {
     /// Go on writing the access log of this place in the configuration into this descriptor.
     Reopen(usize, OwnedFd),
-    /// Stop accepting, finish within the limit, leave.
+    /// Stop accepting, finish within the limit, leave. One that drains already obeys a limit that
+    /// ends earlier.
     Drain {
-        /// How long to wait for what is in flight.
-        limit: Duration,
-        /// Nobody takes over: empty the accept queues first, then close the sockets.
-        is_final: bool,
+        why: Why,
+        /// How long to wait for what is in flight; `None`: as long as that takes.
+        limit: Option<Duration>,
     },
     /// Accept for this slot as well: it has no worker.
     Adopt(usize),
@@ -36,30 +93,24 @@ pub(crate) enum ToWorker {
 pub(crate) enum ToMaster {
     /// Accepting.
     Ready,
+    /// Asks for a successor, and to leave when that serves.
+    WantsReplacement(Why),
     /// Not accepting any more; going on with what it has.
     Stopped,
+    /// Draining, and nothing is left but tunnels, which may last.
+    OnlyTunnels,
     /// Finished, about to exit.
     Drained {
         /// Connections that the limit cut.
         forced: usize,
     },
-    /// Asks for a successor, and to leave when that serves.
-    WantsReplacement(Why),
-}
-
-/// Why a worker is to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Why {
-    /// It takes too much memory.
-    Memory = 3,
 }
 
 /// A message on the wire. What the two fields mean is the kind's affair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     kind: Kind,
-    flag: bool,
+    reason: u8,
     value: u64,
 }
 
@@ -74,6 +125,7 @@ enum Kind {
     Stopped = 66,
     Drained = 67,
     WantsReplacement = 68,
+    OnlyTunnels = 69,
 }
 
 /// Why a message could not be understood.
@@ -82,6 +134,7 @@ pub(super) enum Malformed {
     Length(usize),
     Version(u8),
     Kind(u8),
+    Reason(u8),
     Direction,
     NoDescriptor,
 }
@@ -93,11 +146,10 @@ impl ToWorker {
                 Frame::plain(Kind::Reopen, *log as u64),
                 Some(descriptor.as_fd()),
             ),
-            Self::Drain { limit, is_final } => {
-                let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                let mut frame = Frame::plain(Kind::Drain, millis);
-                frame.flag = *is_final;
-                (frame, None)
+            Self::Drain { why, limit } => {
+                let millis = limit.map(|limit| u64::try_from(limit.as_millis()));
+                let millis = millis.map_or(NO_LIMIT, |millis| millis.unwrap_or(NO_LIMIT));
+                (Frame::reasoned(Kind::Drain, *why, millis), None)
             }
             Self::Adopt(slot) => (Frame::plain(Kind::Adopt, *slot as u64), None),
             Self::Release(slot) => (Frame::plain(Kind::Release, *slot as u64), None),
@@ -110,14 +162,12 @@ impl ToWorker {
                 .map(|descriptor| Self::Reopen(frame.count(), descriptor))
                 .ok_or(Malformed::NoDescriptor),
             Kind::Drain => Ok(Self::Drain {
-                limit: Duration::from_millis(frame.value),
-                is_final: frame.flag,
+                why: Why::decode(frame.reason)?,
+                limit: (frame.value != NO_LIMIT).then(|| Duration::from_millis(frame.value)),
             }),
             Kind::Adopt => Ok(Self::Adopt(frame.count())),
             Kind::Release => Ok(Self::Release(frame.count())),
-            Kind::Ready | Kind::Stopped | Kind::Drained | Kind::WantsReplacement => {
-                Err(Malformed::Direction)
-            }
+            _ => Err(Malformed::Direction),
         }
     }
 }
@@ -126,21 +176,23 @@ impl ToMaster {
     pub(super) fn to_frame(self) -> Frame {
         match self {
             Self::Ready => Frame::plain(Kind::Ready, 0),
+            Self::WantsReplacement(why) => Frame::reasoned(Kind::WantsReplacement, why, 0),
             Self::Stopped => Frame::plain(Kind::Stopped, 0),
+            Self::OnlyTunnels => Frame::plain(Kind::OnlyTunnels, 0),
             Self::Drained { forced } => Frame::plain(Kind::Drained, forced as u64),
-            Self::WantsReplacement(why) => Frame::plain(Kind::WantsReplacement, why as u64),
         }
     }
 
     pub(super) fn from_frame(frame: Frame) -> Result<Self, Malformed> {
         match frame.kind {
             Kind::Ready => Ok(Self::Ready),
+            Kind::WantsReplacement => Ok(Self::WantsReplacement(Why::decode(frame.reason)?)),
             Kind::Stopped => Ok(Self::Stopped),
+            Kind::OnlyTunnels => Ok(Self::OnlyTunnels),
             Kind::Drained => Ok(Self::Drained {
                 forced: frame.count(),
             }),
-            Kind::WantsReplacement => Ok(Self::WantsReplacement(Why::Memory)),
-            Kind::Reopen | Kind::Drain | Kind::Adopt | Kind::Release => Err(Malformed::Direction),
+            _ => Err(Malformed::Direction),
         }
     }
 }
@@ -149,7 +201,15 @@ impl Frame {
     fn plain(kind: Kind, value: u64) -> Self {
         Self {
             kind,
-            flag: false,
+            reason: 0,
+            value,
+        }
+    }
+
+    fn reasoned(kind: Kind, why: Why, value: u64) -> Self {
+        Self {
+            kind,
+            reason: why as u8,
             value,
         }
     }
@@ -162,13 +222,13 @@ impl Frame {
         let mut bytes = [0; FRAME];
         bytes[0] = VERSION;
         bytes[1] = self.kind as u8;
-        bytes[2] = u8::from(self.flag);
+        bytes[2] = self.reason;
         bytes[3..].copy_from_slice(&self.value.to_le_bytes());
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let &[version, kind, flag, ref value @ ..] = bytes else {
+        let &[version, kind, reason, ref value @ ..] = bytes else {
             return Err(Malformed::Length(bytes.len()));
         };
         if version != VERSION {
@@ -177,7 +237,7 @@ impl Frame {
         let value = <[u8; 8]>::try_from(value).map_err(|_| Malformed::Length(bytes.len()))?;
         Ok(Self {
             kind: Kind::decode(kind)?,
-            flag: flag != 0,
+            reason,
             value: u64::from_le_bytes(value),
         })
     }
@@ -194,6 +254,7 @@ impl Kind {
             Self::Stopped,
             Self::Drained,
             Self::WantsReplacement,
+            Self::OnlyTunnels,
         ];
         kinds
             .into_iter()
@@ -213,6 +274,7 @@ impl fmt::Display for Malformed {
                 "a control message of version {version}, expected {VERSION}"
             ),
             Self::Kind(kind) => write!(f, "a control message of the unknown kind {kind}"),
+            Self::Reason(reason) => write!(f, "a control message with the unknown reason {reason}"),
             Self::Direction => f.write_str("a control message meant for the other side"),
             Self::NoDescriptor => f.write_str("a control message without its descriptor"),
         }
@@ -257,6 +319,23 @@ mod tests {
         ];
         for (case, bytes, expected) in cases {
             assert_eq!(Frame::decode(&bytes), Err(expected), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_drain_needs_a_reason_that_is_known() {
+        let mut frame = Frame::reasoned(Kind::Drain, Why::Memory, NO_LIMIT);
+        for why in Why::ALL {
+            frame.reason = why as u8;
+            let Ok(ToWorker::Drain { why: told, limit }) = ToWorker::from_frame(frame, None) else {
+                panic!("no drain for {why:?}");
+            };
+            assert_eq!((told, limit), (why, None));
+        }
+        for reason in [0, 8, 255] {
+            frame.reason = reason;
+            let error = ToWorker::from_frame(frame, None).unwrap_err();
+            assert_eq!(error, Malformed::Reason(reason));
         }
     }
 

@@ -24,27 +24,33 @@ fn messages_arrive_whole_and_in_order() {
             ToWorker::Adopt(3),
             ToWorker::Release(usize::MAX),
             ToWorker::Drain {
-                limit,
-                is_final: true,
+                why: Why::Stop,
+                limit: Some(limit),
+            },
+            ToWorker::Drain {
+                why: Why::Reload,
+                limit: None,
             },
         ] {
             master.tell(message).unwrap();
         }
         let mut heard = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..4 {
             heard.push(format!("{:?}", worker.hear().await.unwrap().unwrap()));
         }
         let expected = [
             "Adopt(3)",
             "Release(18446744073709551615)",
-            "Drain { limit: 1.5s, is_final: true }",
+            "Drain { why: Stop, limit: Some(1.5s) }",
+            "Drain { why: Reload, limit: None }",
         ];
         assert_eq!(heard, expected);
         for report in [
             ToMaster::Ready,
-            ToMaster::Stopped,
-            ToMaster::Drained { forced: 12 },
             ToMaster::WantsReplacement(Why::Memory),
+            ToMaster::Stopped,
+            ToMaster::OnlyTunnels,
+            ToMaster::Drained { forced: 12 },
         ] {
             worker.tell(report).await.unwrap();
             assert!(matches!(master.hear().unwrap(), Heard::Message(m) if m == report));

@@ -116,6 +116,7 @@ async fn carry_tunnel(proxy: &Proxy, link: &Downlink, switch: Switch, ahead: Byt
     let slot = proxy.slot();
     slot.add(Counter::Tunnels, 1);
     let _open = slot.hold(Gauge::OpenTunnels);
+    link.may_last();
     let end = tunnel(
         (&mut client, ahead),
         (&mut switch.upstream, switch.ahead),

@@ -66,6 +66,7 @@ impl Listener {
     /// Puts the socket on the current runtime, through a descriptor of its own. What is in the queue
     /// already is accepted, too: a poller tells of it when the socket is added.
     pub(crate) fn open_queue(&self) -> io::Result<Queue> {
+        self.listen()?;
         Ok(Queue {
             socket: TcpListener::from_std(self.socket.try_clone()?)?,
             address: self.address,

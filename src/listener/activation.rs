@@ -12,6 +12,7 @@ use std::os::fd::RawFd;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+use super::Listener;
 use crate::sys;
 
 const FIRST: RawFd = 3;
@@ -30,8 +31,7 @@ pub(crate) struct Activated {
 /// One of them.
 #[derive(Debug)]
 struct Lent {
-    socket: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
     name: String,
 }
 
@@ -60,12 +60,12 @@ impl Activated {
     }
 
     /// Gives the sockets with this address, at most so many.
-    pub(super) fn claim(&mut self, address: SocketAddr, most: usize) -> Vec<TcpListener> {
+    pub(super) fn claim(&mut self, address: SocketAddr, most: usize) -> Vec<Listener> {
         let mut claimed = Vec::new();
         while let Some(at) = self.sockets.iter().position(|lent| lent.is_at(address))
             && claimed.len() < most
         {
-            claimed.push(self.sockets.remove(at).socket);
+            claimed.push(self.sockets.remove(at).listener);
         }
         claimed
     }
@@ -80,7 +80,8 @@ impl Activated {
 
 impl Lent {
     fn is_at(&self, address: SocketAddr) -> bool {
-        (self.address.ip(), self.address.port()) == (address.ip(), address.port())
+        let own = self.listener.address;
+        (own.ip(), own.port()) == (address.ip(), address.port())
     }
 }
 
@@ -116,17 +117,18 @@ fn open(descriptor: RawFd, name: &str) -> io::Result<Lent> {
     fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let socket = TcpListener::from(owned);
     socket.set_nonblocking(true)?;
+    // Fails for another family, such as a Unix socket.
+    let address = socket.local_addr().map_err(|error| wrong(&error))?;
     Ok(Lent {
-        // Fails for another family, such as a Unix socket.
-        address: socket.local_addr().map_err(|error| wrong(&error))?,
-        socket,
+        listener: Listener::lent(socket, address)?,
         name: name.to_owned(),
     })
 }
 
 impl fmt::Display for Unclaimed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lent { address, name, .. } = &self.0;
+        let Lent { listener, name } = &self.0;
+        let address = listener.address;
         write!(
             f,
             "{name} is on {address}: expected an address of http.bind or admin.bind, and no more \

@@ -17,6 +17,8 @@ use std::net::TcpListener;
 
 use socket2::{SockFilter, SockRef};
 
+use crate::sys;
+
 /// Instructions of classic BPF, from `linux/bpf_common.h`: load a byte at a fixed offset; and with
 /// a constant; jump if equal to a constant; return a constant.
 const LOAD_BYTE: u16 = 0x30;
@@ -42,4 +44,10 @@ const FILTER: [SockFilter; 5] = [
 
 pub(super) fn refuse_newcomers(socket: &TcpListener) -> io::Result<()> {
     SockRef::from(socket).attach_filter(&FILTER)
+}
+
+/// The filter is the only one that is ever attached. Where the kernel does not tell, emptying the
+/// queue for nothing does no harm.
+pub(super) fn refuses_newcomers(socket: &TcpListener) -> bool {
+    sys::has_filter(socket).unwrap_or(true)
 }

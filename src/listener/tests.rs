@@ -17,6 +17,10 @@ fn bound(addresses: &[SocketAddr], slots: usize) -> Result<Listeners, bind::Bind
     bind(addresses, slots, &mut Activated::default())
 }
 
+fn again(existing: &Listeners, addresses: &[SocketAddr], slots: usize) -> Listeners {
+    rebind(existing, addresses, slots, &mut Activated::default()).unwrap()
+}
+
 fn on_a_worker<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -58,11 +62,68 @@ fn an_address_in_use_is_named_also_when_its_owner_shares_ports() {
 }
 
 #[test]
-fn closing_slots_leaves_the_others() {
+fn closing_sockets_leaves_the_others() {
     let mut listeners = bound(&loopback(), 3).unwrap();
-    listeners.retain(|slot| slot == 1);
+    let kept = listeners.of_slot(1)[0].id();
+    listeners.retain(|id| id == kept);
     let left: Vec<_> = (0..3).map(|slot| listeners.of_slot(slot).len()).collect();
     assert_eq!(left, [0, 1, 0]);
+}
+
+fn ids(listeners: &Listeners) -> Vec<Vec<u64>> {
+    let of_slot = |slot| listeners.of_slot(slot).iter().map(Listener::id).collect();
+    (0..listeners.slots()).map(of_slot).collect()
+}
+
+#[test]
+fn what_stays_is_the_same_socket_and_what_is_new_lets_nobody_in_before_it_is_served() {
+    let two: Vec<SocketAddr> = ["127.0.0.1:0", "[::1]:0"]
+        .map(|a| a.parse().unwrap())
+        .into();
+    let old = bound(&two, 2).unwrap();
+    let chosen: Vec<_> = old.addresses().collect();
+    // By the port that was asked for, by the one in force, in another order, with more slots.
+    let next = again(&old, &[chosen[1], two[0], two[0]], 3);
+    for slot in 0..2 {
+        assert_eq!(
+            ids(&next)[slot][..2],
+            [ids(&old)[slot][1], ids(&old)[slot][0]]
+        );
+    }
+    assert_eq!(next.slots(), 3);
+    let fresh: Vec<_> = next.addresses().collect();
+    assert_eq!(fresh[..2], [chosen[1], chosen[0]]);
+    assert!(fresh[2].port() != 0 && !chosen.contains(&fresh[2]));
+    assert_eq!(
+        ids(&next.without(&old)),
+        [
+            vec![ids(&next)[0][2]],
+            vec![ids(&next)[1][2]],
+            ids(&next)[2].clone()
+        ]
+    );
+    assert!(
+        TcpStream::connect(fresh[2]).is_err(),
+        "nobody accepts there"
+    );
+    on_a_worker(async {
+        let _queue = next.of_slot(0)[2].open_queue().unwrap();
+        TcpStream::connect(fresh[2]).unwrap();
+    });
+    // Fewer slots are wanted: the sockets stay, for their queues.
+    let fewer = again(&next, &chosen[..1], 1);
+    assert_eq!(fewer.slots(), 3);
+    assert_eq!(ids(&fewer.without(&next)), vec![Vec::<u64>::new(); 3]);
+}
+
+#[test]
+fn an_address_that_takes_in_one_of_ours_is_no_conflict() {
+    let old = bound(&loopback(), 1).unwrap();
+    let mut all = old.addresses().next().unwrap();
+    all.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
+    assert!(bound(&[all], 1).is_err(), "of others it is");
+    let next = again(&old, &[all], 1);
+    assert_eq!(next.addresses().collect::<Vec<_>>(), [all]);
 }
 
 #[test]
@@ -89,7 +150,9 @@ fn once_newcomers_are_refused_a_queued_connection_lives_and_a_new_one_is_not_ans
         let listeners = bound(&[address.parse().unwrap()], 1).unwrap();
         let address = listeners.addresses().next().unwrap();
         let mut early = TcpStream::connect(address).unwrap();
+        assert!(!listeners.of_slot(0)[0].refuses_newcomers());
         listeners.refuse_newcomers().unwrap();
+        assert!(listeners.of_slot(0)[0].refuses_newcomers());
         let error = TcpStream::connect_timeout(&address, Duration::from_millis(300)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{address}");
         let answered = on_a_worker(async {

@@ -5,7 +5,11 @@
 //! for a worker. A fork returns twice: in the child the loop ends, everything of the master's is
 //! dropped with it, and the child goes on as a worker.
 
+mod actions;
+mod deployment;
 mod log;
+mod reload;
+mod reopen;
 mod service;
 mod signals;
 mod start;
@@ -21,27 +25,24 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::config::{Config, Target};
-use crate::control::ToWorker;
-use crate::listener::Listeners;
+use crate::config::{Config, Origin};
+use crate::control::ToMaster;
 use crate::scoreboard::Scoreboard;
 use crate::telemetry::{self, emit};
 use crate::worker::{self, Inheritance};
+use deployment::Deployment;
 use service::Service;
 use signals::{Order, Signals};
-use supervisor::{Action, Event, Supervisor, Verdict};
-use workers::{Birth, Workers};
+use supervisor::{Event, Supervisor, Verdict};
+use workers::Workers;
 
 /// Serves until it is told to stop. The exit status: 0 after a graceful stop, also if its limit cut
 /// something; 1 after an error at start or a second signal.
-pub fn run(config: Config) -> ExitCode {
-    let master = match Master::start(config) {
+pub fn run(config: Config, origin: Origin) -> ExitCode {
+    let master = match Master::start(config, origin) {
         Ok(master) => master,
         Err(error) => {
-            emit(&telemetry::Event::Problem {
-                doing: error.doing,
-                error: &error.cause,
-            });
+            problem(error.doing, &error.cause);
             return ExitCode::FAILURE;
         }
     };
@@ -53,12 +54,17 @@ pub fn run(config: Config) -> ExitCode {
 }
 
 struct Master {
-    config: Config,
-    listeners: Listeners,
-    /// One socket an address, which all workers share.
-    admin: Listeners,
-    /// What new workers write their logs to.
-    logs: Vec<Option<OwnedFd>>,
+    origin: Origin,
+    /// What is in force.
+    current: Deployment,
+    /// What is to come, while its workers start.
+    next: Option<Deployment>,
+    /// Asked for while another reload was under way.
+    wants_reload: bool,
+    /// Generations prepared so far, those included that came to nothing.
+    generations: u64,
+    /// What former generations are configured with, while workers of theirs live.
+    past: Vec<(u64, Config)>,
     scoreboard: Scoreboard,
     signals: Signals,
     service: Service,
@@ -98,77 +104,34 @@ impl Master {
             .try_for_each(|action| self.act(action, events))
     }
 
-    fn act(&mut self, action: Action, events: &mut VecDeque<Event>) -> ControlFlow<Exodus> {
-        match action {
-            Action::Fork(slot) => return self.fork(slot, events),
-            Action::Kill(slot) => self.workers.kill(slot),
-            Action::Adopt { orphan, by } => self.workers.tell(by, ToWorker::Adopt(orphan)),
-            Action::Release { orphan, by } => self.workers.tell(by, ToWorker::Release(orphan)),
-            Action::Drain => self.drain(),
-            Action::Exit(verdict) => return ControlFlow::Break(Exodus::Exit(verdict)),
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn fork(&mut self, slot: usize, events: &mut VecDeque<Event>) -> ControlFlow<Exodus> {
-        match self.workers.fork(slot) {
-            Ok(Birth::Master) => {}
-            Ok(Birth::Worker(channel)) => {
-                return ControlFlow::Break(Exodus::Worker(slot, channel));
-            }
-            Err(error) => {
-                problem("forking a worker", &error);
-                // To be tried again after the same pauses.
-                events.push_back(Event::Died {
-                    slot,
-                    lived: Duration::ZERO,
-                    could_not_start: false,
-                });
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// The final stop. No newcomer is let in before the workers hear of it; then our own copies are
-    /// closed, while each worker keeps its own until their queues are empty.
-    fn drain(&mut self) {
-        if let Err(error) = self.listeners.refuse_newcomers() {
-            problem("refusing new connections before the stop", &error);
-        }
-        for slot in self.workers.occupied() {
-            let limit = self.config.server.graceful_wait;
-            let is_final = true;
-            self.workers.tell(slot, ToWorker::Drain { limit, is_final });
-        }
-        self.listeners.retain(|_| false);
-        self.admin.retain(|_| false);
-    }
-
     fn leave(self, exodus: Exodus) -> Outcome {
-        match exodus {
+        let newborn = match exodus {
             Exodus::Exit(verdict) => {
-                emit(&telemetry::Event::Stopped {
-                    uptime: self.started.elapsed(),
-                });
-                Outcome::Exit(verdict)
+                let uptime = self.started.elapsed();
+                emit(&telemetry::Event::Stopped { uptime });
+                return Outcome::Exit(verdict);
             }
-            // What is not named here is closed by being dropped: the signals' descriptor and every
-            // channel but the worker's own end.
-            Exodus::Worker(slot, channel) => Outcome::Worker(Box::new(Inheritance {
-                config: self.config,
-                slot,
-                scoreboard: self.scoreboard,
-                listeners: self.listeners,
-                admin: self.admin,
-                channel,
-                access_logs: self.logs,
-            })),
-        }
+            Exodus::Worker(newborn) => newborn,
+        };
+        let next = self.next.filter(|next| next.number == newborn.generation);
+        let own = next.unwrap_or(self.current);
+        // What is not named here is closed by being dropped: the signals' descriptor, every channel
+        // but the worker's own end, and the sockets and logs of the other generation.
+        Outcome::Worker(Box::new(Inheritance {
+            config: own.config,
+            seat: newborn.seat,
+            slot: newborn.slot,
+            scoreboard: self.scoreboard,
+            listeners: own.listeners,
+            admin: own.admin,
+            channel: newborn.channel,
+            access_logs: own.logs,
+        }))
     }
 
     fn sleep(&self) {
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        polled.extend(self.workers.channels().map(|(_, channel, is_waiting)| {
+        polled.extend(self.workers.channels().map(|(channel, is_waiting)| {
             let room = if is_waiting {
                 PollFlags::POLLOUT
             } else {
@@ -202,90 +165,68 @@ impl Master {
             Order::Stop => {
                 self.is_stopping = true;
                 emit(&telemetry::Event::Stopping { signal });
-                self.service.stopping(self.config.server.graceful_wait);
+                let limit = self.current.config.server.graceful_wait;
+                self.service.stopping(limit);
                 events.push_back(Event::Stop);
             }
             Order::Reopen => self.reopen(),
-            Order::Reload => {
-                self.service.reloading();
-                problem("reloading the configuration", &"not supported yet");
-                self.service.reloaded();
-            }
+            Order::Reload => self.reload(events),
             Order::Upgrade => problem("upgrading in place", &"not supported yet"),
             Order::Reap => self.reap(events),
         }
     }
 
-    /// Opens the logs that are files anew for every worker, present and future; keeps an old one if
-    /// that fails.
-    fn reopen(&mut self) {
-        for (index, log) in self.config.server.access_logs.iter().enumerate() {
-            let Target::File(path) = &log.target else {
-                tracing::debug!(log.place, "not a file, nothing to reopen");
-                continue;
-            };
-            let fresh = match log::open(log, self.config.identity.as_ref()) {
-                Ok(fresh) => fresh,
-                Err(error) => {
-                    problem("reopening the access log; the old one goes on", &error);
-                    continue;
-                }
-            };
-            for slot in self.workers.occupied() {
-                match fresh.as_ref().map(OwnedFd::try_clone) {
-                    Some(Ok(copy)) => self.workers.tell(slot, ToWorker::Reopen(index, copy)),
-                    Some(Err(error)) => problem("passing on the access log", &error),
-                    None => {}
-                }
-            }
-            emit(&telemetry::Event::Reopened { path });
-            self.logs[index] = fresh;
-        }
-    }
-
     fn reap(&mut self, events: &mut VecDeque<Event>) {
         for death in self.workers.reap() {
-            let logs = self.config.server.access_logs.len();
-            let lost_lines = self.scoreboard.slot(death.slot).bury(logs);
             if !self.is_stopping {
                 self.scoreboard.count_death(death.reason);
-            }
-            if self.is_stopping && death.is_clean && lost_lines == 0 {
-                tracing::debug!(slot = death.slot, status = death.status, "worker left");
-            } else {
-                emit(&telemetry::Event::WorkerDied {
-                    slot: death.slot,
-                    pid: death.pid.as_raw(),
-                    status: &death.status,
-                    uptime: death.lived,
-                    lost_lines,
-                });
+                if let Some(why) = death.replacement {
+                    self.scoreboard.count_replacement(why);
+                }
             }
             events.push_back(Event::Died {
-                slot: death.slot,
+                seat: death.seat,
                 lived: death.lived,
                 could_not_start: death.could_not_start,
             });
         }
+        self.forget_past();
     }
 
     fn hear_workers(&mut self, events: &mut VecDeque<Event>) {
-        for slot in self.workers.occupied() {
-            if self.workers.attend(slot) {
-                events.push_back(Event::Ready(slot));
-            }
+        for seat in self.workers.seats() {
+            let reports = self.workers.attend(seat).into_iter();
+            events.extend(reports.filter_map(|report| match report {
+                ToMaster::Ready => Some(Event::Ready(seat)),
+                ToMaster::WantsReplacement(why) => Some(Event::WantsReplacement(seat, why)),
+                ToMaster::OnlyTunnels => Some(Event::OnlyTunnels(seat)),
+                ToMaster::Drained { .. } => Some(Event::Finished(seat)),
+                ToMaster::Stopped => None,
+            }));
         }
+        let pulses = self.workers.pulses();
+        events.extend(pulses.map(|(seat, age)| Event::Pulse { seat, age }));
     }
 }
 
 /// Why the loop ends.
 enum Exodus {
     Exit(Verdict),
-    /// In the child: its slot and its end of the channel.
-    Worker(usize, OwnedFd),
+    /// In the child: which worker it is.
+    Worker(Newborn),
 }
 
-/// How long to poll until the first deadline, rounded up: waking before the deadline would only mean to sleep again.
+/// A worker that was just forked.
+struct Newborn {
+    seat: usize,
+    slot: usize,
+    generation: u64,
+    /// Its end of the channel.
+    channel: OwnedFd,
+}
+
+/// How long to poll until the first deadline, rounded up: waking before it would only mean to sleep
+/// again.
 fn timeout(deadlines: [Option<Instant>; 2]) -> PollTimeout {
     let Some(deadline) = deadlines.into_iter().flatten().min() else {
         return PollTimeout::NONE;

@@ -85,7 +85,7 @@ impl Service {
         let limit = self
             .watchdog
             .map_or(HEARTBEAT_LIMIT, |it| it.interval.max(HEARTBEAT_LIMIT));
-        let lives = board.used().map(|(_, slot)| slot.life());
+        let lives = board.living().map(|(_, seat)| seat.life());
         let serving = lives
             .filter(|life| life.state == State::Serving && life.heartbeat_age < limit)
             .count();

@@ -1,77 +1,55 @@
 //! Everything that the master prepares before its first fork.
 
-use std::error::Error;
 use std::io;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::deployment::{Deployment, Unprepared};
 use super::service::Service;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
 use super::workers::Workers;
-use super::{Master, log, problem};
-use crate::config::Config;
-use crate::listener::{self, Activated};
+use super::{Master, problem};
+use crate::config::{Config, Origin};
 use crate::scoreboard::Scoreboard;
 use crate::telemetry::{Event, emit};
 
-/// Why the master did not start.
-pub(super) struct StartError {
-    pub(super) doing: &'static str,
-    pub(super) cause: Box<dyn Error>,
-}
-
 impl Master {
     /// Takes all that may fail while it can still be told in one line, and no process is there to end.
-    pub(super) fn start(config: Config) -> Result<Self, StartError> {
+    pub(super) fn start(config: Config, origin: Origin) -> Result<Self, Unprepared> {
         raise_descriptor_limit();
-        let count = config.server.workers;
-        let taking_over = "taking over the service manager's sockets";
-        let mut activated = Activated::take().map_err(StartError::when(taking_over))?;
-        let listeners = listener::bind(&config.http.bind, count, &mut activated)
-            .map_err(StartError::when("binding the listening sockets"))?;
-        let admin = listener::bind(&config.admin.bind, 1, &mut activated)
-            .map_err(StartError::when("binding the admin listener"))?;
-        activated
-            .expect_none_left()
-            .map_err(StartError::when(taking_over))?;
-        let logs = log::open_all(&config).map_err(StartError::when("opening the access log"))?;
-        let scoreboard = Scoreboard::create(count, config.admin.vhosts)
-            .map_err(StartError::when("mapping the scoreboard"))?;
-        let signals = Signals::block().map_err(StartError::when("blocking signals"))?;
+        let workers = config.server.workers;
+        let current = Deployment::first(config)?;
+        let scoreboard = Scoreboard::create(workers, current.config.admin.vhosts)
+            .map_err(Unprepared::when("mapping the scoreboard"))?;
+        scoreboard.begin_generation(current.number);
+        let signals = Signals::block().map_err(Unprepared::when("blocking signals"))?;
         emit(&Event::Started {
             pid: nix::unistd::getpid().as_raw(),
-            workers: count,
+            workers,
         });
-        for address in listeners.addresses() {
+        for address in current.listeners.addresses() {
             emit(&Event::Listening { address });
         }
-        for address in admin.addresses() {
+        for address in current.admin.addresses() {
             emit(&Event::AdminListening { address });
         }
         Ok(Self {
-            supervisor: Supervisor::new(count, config.server.graceful_wait),
-            workers: Workers::new(count),
-            config,
-            listeners,
-            admin,
-            logs,
+            supervisor: Supervisor::new(scoreboard.seats(), current.terms()),
+            workers: Workers::new(),
+            origin,
+            current,
+            next: None,
+            wants_reload: false,
+            generations: 1,
+            past: Vec::new(),
             scoreboard,
             signals,
             service: Service::of_environment(),
             started: Instant::now(),
             is_stopping: false,
         })
-    }
-}
-
-impl StartError {
-    fn when<E: Error + 'static>(doing: &'static str) -> impl Fn(E) -> Self {
-        move |cause| Self {
-            doing,
-            cause: Box::new(cause),
-        }
     }
 }
 

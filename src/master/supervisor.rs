@@ -1,255 +1,251 @@
 //! What follows from what: (state, event, time) → actions. Pure: no I/O, no clock.
 //!
-//! Keeps one worker on every slot. A slot whose worker is dead is an *orphan*: the workers that
-//! serve accept from its sockets as well until its next worker is ready.
+//! Keeps one worker serving on every slot. Each process has a seat of its own, so a slot may have
+//! several: the one that serves, a successor that starts, and predecessors that drain. Each concern
+//! has its file; they share the table of processes.
+//!
+//! ```text
+//! pulse     silent → suspect → killed        turns     asks → successor serves → old one drains
+//! slot      died → pause → forked            renewal   all new ones serve → all old ones drain
+//! adoption  who accepts for whom             stop      all drain → exit
+//! ```
 
+mod adoption;
+mod events;
+mod process;
+mod pulse;
+mod renewal;
 mod slot;
+mod stop;
+mod turns;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use slot::{Life, Slot};
+use crate::control::Why;
+pub(super) use events::{Action, Cause, Event, Failure, Terms, Verdict};
+use process::{Life, Process};
+use renewal::Renewal;
+use slot::Slot;
+use stop::Phase;
+use turns::{Turn, Wish};
 
 /// A worker that does not serve by then hangs.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// What workers get on top of the drain's limit, to flush their logs and to exit.
-const STOP_MARGIN: Duration = Duration::from_secs(10);
-/// How long killed workers may take to vanish. Longer means one is stuck inside the kernel.
-const KILL_LIMIT: Duration = Duration::from_secs(2);
+/// What workers get on top of a drain's limit, to flush their logs and to exit.
+const LEAVE_MARGIN: Duration = Duration::from_secs(10);
 
-/// Something that happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    /// Everything is prepared.
-    Start,
-    /// A worker serves.
-    Ready(usize),
-    /// A worker is dead and reaped, or could not be forked.
-    Died {
-        /// Its slot.
-        slot: usize,
-        /// How long it lived.
-        lived: Duration,
-        /// It said that it cannot serve as it was told to.
-        could_not_start: bool,
-    },
-    /// The operator wants the end.
-    Stop,
-    /// Time has passed.
-    Tick,
+/// The workers of one configuration.
+#[derive(Debug)]
+struct Generation {
+    number: u64,
+    terms: Terms,
+    slots: Vec<Slot>,
 }
 
-/// Something to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Fork a worker.
-    Fork(usize),
-    /// Kill a worker, at once.
-    Kill(usize),
-    /// Let a worker accept for another slot.
-    Adopt {
-        /// The slot without a worker.
-        orphan: usize,
-        /// The slot of the worker that is told.
-        by: usize,
-    },
-    /// Take that back.
-    Release {
-        /// The slot that has a worker again.
-        orphan: usize,
-        /// The slot of the worker that is told.
-        by: usize,
-    },
-    /// Let no newcomer in, tell all workers to drain, close the sockets.
-    Drain,
-    /// End the master.
-    Exit(Verdict),
-}
-
-/// How the master ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Stopped as it was asked to.
-    Stopped,
-    /// Could not start, or was stopped the hard way.
-    Failed,
-}
-
-/// The state of all slots.
+/// The state of all slots and processes.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    slots: Vec<Slot>,
+    /// By seat.
+    processes: BTreeMap<usize, Process>,
+    /// Seats that there are.
+    seats: usize,
+    current: Generation,
+    next: Option<Renewal>,
+    turn: Option<Turn>,
+    wishes: Vec<Wish>,
+    /// The first generation that knows the sockets of each slot.
+    known_since: Vec<u64>,
+    /// Which slot is served by which process as well.
+    adopted: BTreeSet<(usize, usize)>,
     phase: Phase,
-    graceful_wait: Duration,
     /// No worker could fail at once for a reason that lies in the configuration after this.
     has_served: bool,
+    /// When we were last to look, if at any time.
+    awaited: Option<Instant>,
+    /// When we last looked.
+    looked: Option<Instant>,
+    /// What is to be done.
+    actions: Vec<Action>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// Workers drain; whoever is left at this time is killed.
-    Stopping(Instant),
-    /// Workers are killed; the master ends at this time at the latest.
-    Killing(Instant, Verdict),
+impl Generation {
+    fn new(number: u64, terms: Terms) -> Self {
+        Self {
+            number,
+            terms,
+            slots: vec![Slot::default(); terms.workers],
+        }
+    }
 }
 
 impl Supervisor {
-    /// All slots empty, no worker due yet.
-    pub(super) fn new(workers: usize, graceful_wait: Duration) -> Self {
+    /// All seats free, no worker due yet.
+    pub(super) fn new(seats: usize, terms: Terms) -> Self {
+        let current = Generation::new(1, terms);
         Self {
-            slots: vec![Slot::default(); workers],
+            processes: BTreeMap::new(),
+            seats,
+            known_since: vec![current.number; terms.workers],
+            current,
+            next: None,
+            turn: None,
+            wishes: Vec::new(),
+            adopted: BTreeSet::new(),
             phase: Phase::Running,
-            graceful_wait,
             has_served: false,
+            awaited: None,
+            looked: None,
+            actions: Vec::new(),
         }
     }
 
     /// Takes in an event and gives what is to be done, in this order.
     pub(super) fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::Start => (0..self.slots.len())
-                .map(|slot| self.fork(slot, now))
-                .collect(),
-            Event::Ready(slot) => self.ready(slot),
+            // Judged at the next tick.
+            Event::Pulse { seat, age } => {
+                self.feel(seat, age, now);
+                return Vec::new();
+            }
+            Event::Start => self.fork_missing(now),
+            Event::Ready(seat) => self.ready(seat, now),
+            Event::WantsReplacement(seat, why) => self.wish(seat, why, now),
+            Event::OnlyTunnels(seat) => self.pass_turn(seat),
+            Event::Finished(seat) => self.finished(seat, now),
             Event::Died {
-                slot,
+                seat,
                 lived,
                 could_not_start,
-            } => {
-                self.slots[slot].life = Life::Over;
-                match self.phase {
-                    Phase::Running if could_not_start && !self.has_served => {
-                        self.kill_all(Verdict::Failed, now)
-                    }
-                    Phase::Running => self.replace(slot, lived, now),
-                    Phase::Stopping(_) | Phase::Killing(..) => self.exit_when_alone(),
-                }
-            }
+            } => self.died(seat, (lived, could_not_start), now),
+            Event::Renew { number, why, terms } => self.renew(number, (why, terms), now),
             Event::Stop => self.stop(now),
             Event::Tick => self.tick(now),
         }
+        if self.phase == Phase::Running {
+            self.commit_if_whole(now);
+            self.take_turns(now);
+            self.share_orphans();
+        }
+        std::mem::take(&mut self.actions)
     }
 
     /// When [`Event::Tick`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Running => self.slots.iter().filter_map(Slot::deadline).min(),
-            Phase::Stopping(until) | Phase::Killing(until, _) => Some(until),
+        if let Some(end) = self.phase.deadline() {
+            return Some(end);
         }
+        let lives = self.processes.values().filter_map(Process::deadline);
+        let pulses = self.processes.values();
+        let pulses = pulses.filter_map(|process| self.pulse_deadline(process));
+        lives
+            .chain(pulses)
+            .chain(self.pause_deadline())
+            .chain(self.turn_deadline())
+            .chain(self.next.as_ref().map(|next| next.until))
+            .min()
     }
 
-    fn fork(&mut self, slot: usize, now: Instant) -> Action {
-        self.slots[slot].life = Life::Starting(now + START_LIMIT);
-        Action::Fork(slot)
+    /// That in force, and that which is to come.
+    fn generations(&self) -> impl Iterator<Item = &Generation> {
+        let next = self.next.as_ref().map(|next| &next.generation);
+        std::iter::once(&self.current).chain(next)
     }
 
-    fn ready(&mut self, slot: usize) -> Vec<Action> {
-        if self.phase != Phase::Running || !matches!(self.slots[slot].life, Life::Starting(_)) {
-            return Vec::new();
+    fn generation_mut(&mut self, number: u64) -> Option<&mut Generation> {
+        if self.current.number == number {
+            return Some(&mut self.current);
         }
-        self.slots[slot].life = Life::Serving;
+        let next = self.next.as_mut().map(|next| &mut next.generation);
+        next.filter(|generation| generation.number == number)
+    }
+
+    fn ready(&mut self, seat: usize, now: Instant) {
+        let Some(process) = self.processes.get_mut(&seat) else {
+            return;
+        };
+        if !matches!(process.life, Life::Starting(_)) || self.phase != Phase::Running {
+            return;
+        }
+        process.life = Life::Serving;
+        process.pulse = now;
         self.has_served = true;
-        let release = self
-            .serving_besides(slot)
-            .map(|by| Action::Release { orphan: slot, by });
-        let adopt = (0..self.slots.len())
-            .filter(|&orphan| self.slots[orphan].life != Life::Serving)
-            .map(|orphan| Action::Adopt { orphan, by: slot });
-        release.chain(adopt).collect()
+        self.drain_for_successor(seat, now);
     }
 
-    /// Orphans the slot and brings its next worker on its way.
-    fn replace(&mut self, slot: usize, lived: Duration, now: Instant) -> Vec<Action> {
-        let mut actions: Vec<_> = self
-            .serving_besides(slot)
-            .map(|by| Action::Adopt { orphan: slot, by })
-            .collect();
-        let pause = self.slots[slot].pause_after(lived);
-        if pause.is_zero() {
-            actions.push(self.fork(slot, now));
-        } else {
-            self.slots[slot].life = Life::Pausing(now + pause);
+    fn finished(&mut self, seat: usize, now: Instant) {
+        let process = self.processes.get_mut(&seat);
+        if let Some(process) = process.filter(|process| process.life != Life::Killed) {
+            process.life = Life::Leaving(now + LEAVE_MARGIN);
         }
-        actions
     }
 
-    fn serving_besides(&self, slot: usize) -> impl Iterator<Item = usize> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(move |(other, state)| *other != slot && state.life == Life::Serving)
-            .map(|(other, _)| other)
+    fn died(&mut self, seat: usize, (lived, could_not_start): (Duration, bool), now: Instant) {
+        let Some(process) = self.processes.remove(&seat) else {
+            return;
+        };
+        self.adopted.retain(|(_, by)| *by != seat);
+        if self.phase != Phase::Running {
+            return self.exit_when_alone();
+        }
+        if could_not_start && !self.has_served {
+            return self.kill_all(Verdict::Failed, now);
+        }
+        let next = self.next.as_ref().map(|next| next.generation.number);
+        if could_not_start && next == Some(process.generation) {
+            return self.abandon(Failure::CouldNotStart, now);
+        }
+        let pause = process
+            .was_wanted
+            .then(|| self.generation_mut(process.generation))
+            .flatten()
+            .and_then(|generation| generation.slots.get_mut(process.slot))
+            .map(|slot| slot.note_death(lived, now));
+        self.turn_lost(seat, pause.unwrap_or_default(), now);
+        self.fork_missing(now);
     }
 
-    fn stop(&mut self, now: Instant) -> Vec<Action> {
+    /// Tells a worker to leave; whoever takes its place serves.
+    fn drain(&mut self, seat: usize, (why, limit): (Why, Option<Duration>), now: Instant) {
+        let Some(process) = self.processes.get_mut(&seat) else {
+            return;
+        };
+        process.drain(limit, now);
+        let slot = process.slot;
+        self.adopted.retain(|(_, by)| *by != seat);
+        self.actions.push(Action::Drain { seat, why, limit });
+        self.end_oldest(slot, now);
+    }
+
+    fn kill(&mut self, seat: usize, cause: Cause) {
+        if let Some(process) = self.processes.get_mut(&seat) {
+            process.life = Life::Killed;
+            self.adopted.retain(|(_, by)| *by != seat);
+            self.actions.push(Action::Kill { seat, cause });
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
         match self.phase {
             Phase::Running => {
-                for slot in &mut self.slots {
-                    if let Life::Pausing(_) = slot.life {
-                        slot.life = Life::Over;
-                    }
+                self.judge_pulses(now);
+                let due = self.processes.iter();
+                let due = due.filter(|(_, process)| process.deadline().is_some_and(|at| at <= now));
+                let due: Vec<_> = due.map(|(seat, process)| (*seat, process.life)).collect();
+                for (seat, life) in due {
+                    let cause = match life {
+                        Life::Starting(_) => Cause::NotServing,
+                        _ => Cause::Overdue,
+                    };
+                    self.kill(seat, cause);
                 }
-                self.phase = Phase::Stopping(now + self.graceful_wait + STOP_MARGIN);
-                let mut actions = vec![Action::Drain];
-                actions.extend(self.exit_when_alone());
-                actions
+                self.abandon_if_late(now);
+                self.fork_missing(now);
             }
-            // Asked a second time: at once.
-            Phase::Stopping(_) => self.kill_all(Verdict::Failed, now),
-            Phase::Killing(..) => Vec::new(),
+            Phase::Stopping(_) | Phase::Killing(..) => self.tick_to_the_end(now),
         }
-    }
-
-    fn tick(&mut self, now: Instant) -> Vec<Action> {
-        match self.phase {
-            Phase::Running => (0..self.slots.len())
-                .filter_map(|slot| self.tick_slot(slot, now))
-                .collect(),
-            // The drain's own limit is over long since: these hang.
-            Phase::Stopping(until) if until <= now => self.kill_all(Verdict::Stopped, now),
-            Phase::Killing(until, verdict) if until <= now => vec![Action::Exit(verdict)],
-            Phase::Stopping(_) | Phase::Killing(..) => Vec::new(),
-        }
-    }
-
-    fn tick_slot(&mut self, slot: usize, now: Instant) -> Option<Action> {
-        match self.slots[slot].life {
-            Life::Pausing(until) if until <= now => Some(self.fork(slot, now)),
-            Life::Starting(until) if until <= now => {
-                self.slots[slot].life = Life::Killed;
-                Some(Action::Kill(slot))
-            }
-            _ => None,
-        }
-    }
-
-    fn kill_all(&mut self, verdict: Verdict, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Killing(now + KILL_LIMIT, verdict);
-        let mut actions = Vec::new();
-        for (slot, state) in self.slots.iter_mut().enumerate() {
-            match state.life {
-                Life::Pausing(_) => state.life = Life::Over,
-                Life::Starting(_) | Life::Serving => {
-                    state.life = Life::Killed;
-                    actions.push(Action::Kill(slot));
-                }
-                Life::Killed | Life::Over => {}
-            }
-        }
-        actions.extend(self.exit_when_alone());
-        actions
-    }
-
-    fn exit_when_alone(&self) -> Vec<Action> {
-        let verdict = match self.phase {
-            Phase::Killing(_, verdict) => verdict,
-            Phase::Running | Phase::Stopping(_) => Verdict::Stopped,
-        };
-        let is_alone = self.slots.iter().all(|slot| slot.life == Life::Over);
-        is_alone
-            .then_some(Action::Exit(verdict))
-            .into_iter()
-            .collect()
+        self.looked = Some(now);
+        self.awaited = self.deadline();
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Holds what the kernel knows of each worker; what is to be done about it is the supervisor's.
 
+mod death;
+
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,23 +16,31 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::control::{self, Heard, MasterEnd, ToMaster, ToWorker};
-use crate::scoreboard::Death as Reason;
+use crate::scoreboard::{Occupant, Seat};
 use crate::sys::{self, Forked};
-use crate::telemetry::{Event, emit};
-use crate::worker::Exit;
+use crate::telemetry::{Event, Lifecycle, emit};
+pub(super) use death::Death;
 
-/// The processes by slot.
+/// The processes by seat.
 #[derive(Debug)]
 pub(super) struct Workers {
-    slots: Vec<Option<Process>>,
+    seats: BTreeMap<usize, Process>,
 }
 
 #[derive(Debug)]
 struct Process {
     pid: Pid,
+    slot: usize,
+    generation: u64,
+    /// Its place on the scoreboard.
+    board: Seat,
     /// `None` once the worker has closed its end.
     channel: Option<MasterEnd>,
     born: Instant,
+    /// Told to leave: its end is no loss.
+    is_leaving: bool,
+    /// Killed because its runtime did not turn.
+    is_hung: bool,
 }
 
 /// On which side of the fork we are.
@@ -41,109 +52,138 @@ pub(super) enum Birth {
     Worker(OwnedFd),
 }
 
-/// What is left of a worker.
-#[derive(Debug)]
-pub(super) struct Death {
-    pub(super) slot: usize,
-    pub(super) pid: Pid,
-    /// How it ended, for people.
-    pub(super) status: String,
-    /// It left as it should, in the end of a drain.
-    pub(super) is_clean: bool,
-    pub(super) reason: Reason,
-    pub(super) could_not_start: bool,
-    pub(super) lived: Duration,
-}
-
 impl Workers {
-    /// No process yet, in this many slots.
-    pub(super) fn new(slots: usize) -> Self {
+    /// No process yet.
+    pub(super) fn new() -> Self {
         Self {
-            slots: (0..slots).map(|_| None).collect(),
+            seats: BTreeMap::new(),
         }
     }
 
-    /// Forks the worker of a slot.
-    pub(super) fn fork(&mut self, slot: usize) -> io::Result<Birth> {
+    /// Forks a worker into a seat.
+    pub(super) fn fork(
+        &mut self,
+        seat: usize,
+        board: Seat,
+        occupant: Occupant,
+    ) -> io::Result<Birth> {
         let (channel, theirs) = control::pair()?;
-        let pid = match sys::fork_worker()? {
-            Forked::Worker => return Ok(Birth::Worker(theirs)),
-            Forked::Master(pid) => pid,
+        // Before the fork, so that nobody reads there what is another's.
+        board.occupy(occupant);
+        let pid = match sys::fork_worker() {
+            Ok(Forked::Worker) => return Ok(Birth::Worker(theirs)),
+            Ok(Forked::Master(pid)) => pid,
+            Err(error) => {
+                board.bury();
+                return Err(error);
+            }
         };
-        self.slots[slot] = Some(Process {
+        board.name_process(pid.as_raw().unsigned_abs());
+        let Occupant {
+            slot, generation, ..
+        } = occupant;
+        let process = Process {
             pid,
+            slot,
+            generation,
+            board,
             channel: Some(channel),
             born: Instant::now(),
-        });
-        emit(&Event::WorkerStarted {
+            is_leaving: false,
+            is_hung: false,
+        };
+        self.seats.insert(seat, process);
+        let pid = pid.as_raw();
+        emit(&Event::Lifecycle(Lifecycle::WorkerStarted {
+            seat,
             slot,
-            pid: pid.as_raw(),
-        });
+            pid,
+        }));
         Ok(Birth::Master)
     }
 
-    /// Kills the worker of a slot, if there is one.
-    pub(super) fn kill(&self, slot: usize) {
-        if let Some(process) = &self.slots[slot] {
+    /// Kills a worker, if it is there.
+    pub(super) fn kill(&mut self, seat: usize, is_hung: bool) {
+        if let Some(process) = self.seats.get_mut(&seat) {
+            process.is_hung |= is_hung;
             // It can only fail because the worker is dead already, which is about to be reaped.
             let _ = kill(process.pid, Signal::SIGKILL);
         }
     }
 
-    /// Tells the worker of a slot, if there is one.
-    pub(super) fn tell(&mut self, slot: usize, message: ToWorker) {
-        let channel = self.slots[slot].as_mut().and_then(|p| p.channel.as_mut());
-        if let Some(Err(error)) = channel.map(|channel| channel.tell(message)) {
-            problem(slot, "telling worker", &error);
+    /// Tells a worker, if it is there.
+    pub(super) fn tell(&mut self, seat: usize, message: ToWorker) {
+        let Some(process) = self.seats.get_mut(&seat) else {
+            return;
+        };
+        process.is_leaving |= matches!(message, ToWorker::Drain { .. });
+        let told = process
+            .channel
+            .as_mut()
+            .map(|channel| channel.tell(message));
+        if let Some(Err(error)) = told {
+            problem(seat, "telling worker", &error);
         }
     }
 
-    /// The slots that have a process.
-    pub(super) fn occupied(&self) -> Vec<usize> {
-        (0..self.slots.len())
-            .filter(|&slot| self.slots[slot].is_some())
-            .collect()
+    /// The seats that have a process.
+    pub(super) fn seats(&self) -> Vec<usize> {
+        self.seats.keys().copied().collect()
     }
 
-    /// The channels to poll: slot, descriptor, and whether messages wait to be sent.
-    pub(super) fn channels(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>, bool)> {
-        self.slots.iter().enumerate().filter_map(|(slot, process)| {
-            let channel = process.as_ref()?.channel.as_ref()?;
-            Some((slot, channel.as_fd(), channel.is_waiting()))
+    /// The seats of those generations.
+    pub(super) fn of_generation(&self, which: impl Fn(u64) -> bool) -> Vec<usize> {
+        let those = self.seats.iter();
+        let those = those.filter(|(_, process)| which(process.generation));
+        those.map(|(seat, _)| *seat).collect()
+    }
+
+    /// The slot of a process.
+    pub(super) fn slot_of(&self, seat: usize) -> usize {
+        self.seats.get(&seat).map_or(0, |process| process.slot)
+    }
+
+    /// How long ago each runtime turned.
+    pub(super) fn pulses(&self) -> impl Iterator<Item = (usize, Duration)> {
+        let seats = self.seats.iter();
+        seats.map(|(seat, process)| (*seat, process.board.life().heartbeat_age))
+    }
+
+    /// The channels to poll: descriptor, and whether messages wait to be sent.
+    pub(super) fn channels(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        self.seats.values().filter_map(|process| {
+            let channel = process.channel.as_ref()?;
+            Some((channel.as_fd(), channel.is_waiting()))
         })
     }
 
-    /// Sends what waits for a worker and hears what it says; gives whether it has become ready.
-    pub(super) fn attend(&mut self, slot: usize) -> bool {
-        let Some(process) = self.slots[slot].as_mut() else {
-            return false;
+    /// Sends what waits for a worker and gives what it says.
+    pub(super) fn attend(&mut self, seat: usize) -> Vec<ToMaster> {
+        let mut reports = Vec::new();
+        let Some(process) = self.seats.get_mut(&seat) else {
+            return reports;
         };
-        let mut is_ready = false;
         while let Some(channel) = process.channel.as_mut() {
             if let Err(error) = channel.flush() {
-                problem(slot, "telling worker", &error);
+                problem(seat, "telling worker", &error);
             }
             match channel.hear() {
-                Ok(Heard::Message(ToMaster::Ready)) => {
-                    is_ready = true;
-                    emit(&Event::WorkerReady {
-                        slot,
-                        pid: process.pid.as_raw(),
-                    });
+                Ok(Heard::Message(report)) => {
+                    process.note(seat, report);
+                    reports.push(report);
                 }
-                Ok(Heard::Message(report)) => tracing::debug!(slot, ?report, "worker reports"),
                 Ok(Heard::Nothing) => break,
                 // Its death is told by the kernel; a closed channel would only wake us for ever.
                 Ok(Heard::Gone) => process.channel = None,
                 Err(error) => {
-                    problem(slot, "hearing worker", &error);
+                    problem(seat, "hearing worker", &error);
                     if error.kind() != io::ErrorKind::InvalidData {
                         process.channel = None;
                     }
                 }
             }
         }
-        is_ready
+        reports
     }
 
     /// Reaps every dead child and gives those that were workers.
@@ -164,77 +204,34 @@ impl Workers {
     /// As process 1 of a container we reap children of others, too: `None`.
     fn bury(&mut self, status: WaitStatus) -> Option<Death> {
         let pid = status.pid()?;
-        let slot = self
-            .slots
-            .iter()
-            .position(|process| process.as_ref().is_some_and(|process| process.pid == pid))?;
+        let mut seats = self.seats.iter();
+        let seat = *seats.find(|(_, process)| process.pid == pid)?.0;
         // What it said last.
-        self.attend(slot);
-        let process = self.slots[slot].take()?;
-        let exit = match status {
-            WaitStatus::Exited(_, code) => Exit::of(code),
-            _ => None,
-        };
-        Some(Death {
-            slot,
-            pid,
-            status: describe(status, exit),
-            reason: match (status, exit) {
-                (WaitStatus::Signaled(..), _) => Reason::Signal,
-                (_, Some(Exit::Drained | Exit::Forced)) => Reason::Left,
-                (_, Some(Exit::CouldNotStart)) => Reason::CouldNotStart,
-                (_, None) => Reason::Status,
-            },
-            is_clean: matches!(exit, Some(Exit::Drained | Exit::Forced)),
-            could_not_start: exit == Some(Exit::CouldNotStart),
-            lived: process.born.elapsed(),
-        })
+        self.attend(seat);
+        let process = self.seats.remove(&seat)?;
+        Some(Death::of(seat, &process, status))
     }
 }
 
-fn describe(status: WaitStatus, exit: Option<Exit>) -> String {
-    match (status, exit) {
-        (WaitStatus::Exited(_, code), Some(exit)) => format!("exit status {code}: {exit}"),
-        (WaitStatus::Exited(_, code), None) => format!("exit status {code}"),
-        (WaitStatus::Signaled(_, signal, true), _) => format!("signal {signal}, core dumped"),
-        (WaitStatus::Signaled(_, signal, false), _) => format!("signal {signal}"),
-        (other, _) => format!("{other:?}"),
-    }
-}
-
-fn problem(slot: usize, doing: &str, error: &dyn Display) {
-    emit(&Event::Problem {
-        doing: &format!("{doing} {slot}"),
-        error,
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_reads_as_what_happened() {
-        let pid = Pid::from_raw(5);
-        let cases = [
-            (WaitStatus::Exited(pid, 0), "exit status 0: drained"),
-            (WaitStatus::Exited(pid, 4), "exit status 4: could not start"),
-            (WaitStatus::Exited(pid, 101), "exit status 101"),
-            (
-                WaitStatus::Signaled(pid, Signal::SIGKILL, false),
-                "signal SIGKILL",
-            ),
-            (
-                WaitStatus::Signaled(pid, Signal::SIGSEGV, true),
-                "signal SIGSEGV, core dumped",
-            ),
-        ];
-        for (status, expected) in cases {
-            let exit = match status {
-                WaitStatus::Exited(_, code) => Exit::of(code),
-                _ => None,
-            };
-            assert_eq!(describe(status, exit), expected);
+impl Process {
+    fn note(&self, seat: usize, report: ToMaster) {
+        let (slot, pid) = (self.slot, self.pid.as_raw());
+        if report == ToMaster::Ready {
+            emit(&Event::Lifecycle(Lifecycle::WorkerReady {
+                seat,
+                slot,
+                pid,
+                took: self.born.elapsed(),
+            }));
+        } else {
+            tracing::debug!(seat, ?report, "worker reports");
         }
     }
+}
+
+fn problem(seat: usize, doing: &str, error: &dyn Display) {
+    emit(&Event::Problem {
+        doing: &format!("{doing} {seat}"),
+        error,
+    });
 }

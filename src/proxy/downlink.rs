@@ -125,6 +125,11 @@ impl Downlink {
         self.drain.is_draining()
     }
 
+    /// The connection goes on as a tunnel, which may last.
+    pub(crate) fn may_last(&self) {
+        self.drain.may_last();
+    }
+
     /// Waits until the worker drains.
     pub(crate) async fn drain_begun(&self) {
         self.drain.begun().await;

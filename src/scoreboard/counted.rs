@@ -1,4 +1,4 @@
-//! What a slot counts and measures: the names of its cells.
+//! What a seat counts and measures: the names of its cells.
 
 /// What is counted. One cell each; only ever added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,15 @@ pub(crate) enum Counter {
     MemoryPurgedBytes,
     /// Times that the worker asked to be replaced for its memory.
     ReplacementsWanted,
+    /// Log records of the process's story that were to be exported; each ends as exported, dropped or
+    /// failed.
+    RecordsQueued,
+    /// Log records that the collector took.
+    RecordsExported,
+    /// Log records for which there was no room.
+    RecordsDropped,
+    /// Log records that the collector did not take, or that died with their worker.
+    RecordsFailed,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -139,6 +148,70 @@ impl Death {
             Self::CouldNotStart => "could_not_start",
             Self::Signal => "signal",
             Self::Status => "exit_status",
+        }
+    }
+}
+
+/// Why a process took the place of another, as the master counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Replacement {
+    /// The old one took too much memory.
+    Memory,
+    /// The configuration was read again.
+    Reload,
+    /// The program was replaced in place.
+    Upgrade,
+    /// The old one did not turn any more, and was killed.
+    Hung,
+    /// The old one died. The last.
+    Died,
+}
+
+impl Replacement {
+    /// All reasons, in the order of their cells.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Reload,
+        Self::Upgrade,
+        Self::Hung,
+        Self::Died,
+    ];
+
+    /// The word in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Reload => "reload",
+            Self::Upgrade => "upgrade",
+            Self::Hung => "hung",
+            Self::Died => "died",
+        }
+    }
+}
+
+/// What became of a reload or an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Reload {
+    /// Its workers serve.
+    Done,
+    /// It could not begin: nothing was changed.
+    Refused,
+    /// Its workers could not serve: the old ones went on. The last.
+    Abandoned,
+}
+
+impl Reload {
+    /// All of them, in the order of their cells.
+    pub(crate) const ALL: [Self; 3] = [Self::Done, Self::Refused, Self::Abandoned];
+
+    /// The word in metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Abandoned => "abandoned",
         }
     }
 }

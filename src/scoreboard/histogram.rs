@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{FIRST_HISTOGRAM, Slot};
+use super::{FIRST_HISTOGRAM, Seat};
 
 /// What takes time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Timing {
     }
 }
 
-impl Slot {
+impl Seat {
     /// Adds a duration.
     pub(crate) fn time(&self, timing: Timing, took: Duration) {
         let cells = self.timing(timing);

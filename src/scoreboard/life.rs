@@ -1,17 +1,17 @@
-//! In which part of its life the worker of a slot is, and whether it still turns.
+//! In which part of its life the worker of a seat is, whether it still turns, and what it leaves.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::Slot;
+use super::{Counter, FIRST_GAUGE, FIRST_LOG, Gauge, Seat};
 
 /// In which part of its life a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum State {
-    /// Forked, not serving yet. Zero is a slot that was never used.
+    /// Forked, not serving yet. Zero is a seat that was never used.
     Starting = 1,
     /// Accepting.
     Serving = 2,
@@ -48,37 +48,93 @@ pub(super) enum Field {
     Pid,
     Heartbeat,
     Started,
+    Slot,
+    Generation,
+    /// Access logs that this worker owes lines.
+    Logs,
+    /// What earlier workers had counted in this seat.
+    FirstExchange,
+    /// The last field.
+    FirstConnection,
 }
 
-/// How it is with the worker of a slot.
+/// A process that takes a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Occupant {
+    /// Whose sockets it accepts from.
+    pub(crate) slot: usize,
+    /// With which configuration it serves, counted by the master.
+    pub(crate) generation: u64,
+    /// Access logs that it writes.
+    pub(crate) logs: usize,
+}
+
+/// How it is with the worker in a seat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     pub(crate) state: State,
     pub(crate) pid: u32,
+    pub(crate) slot: usize,
+    pub(crate) generation: u64,
     /// Since its runtime last turned.
     pub(crate) heartbeat_age: Duration,
     pub(crate) uptime: Duration,
+    /// Exchanges that it finished.
+    pub(crate) exchanges: u64,
+    /// Connections that it accepted.
+    pub(crate) connections: u64,
 }
 
-impl Slot {
+/// What a dead worker leaves behind: what it held, and what it owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Estate {
+    pub(crate) exchanges: u64,
+    pub(crate) connections: u64,
+    pub(crate) open_exchanges: i64,
+    pub(crate) open_connections: i64,
+    pub(crate) allocated: i64,
+    pub(crate) active: i64,
+    pub(crate) resident: i64,
+    pub(crate) lost_lines: u64,
+    pub(crate) lost_spans: u64,
+}
+
+impl Seat {
     /// How it is with the worker.
     pub(crate) fn life(&self) -> Life {
         let now = uptime_millis();
         let since = |field| Duration::from_millis(now.saturating_sub(self.read(field)));
+        let own = |counter, first| self.count(counter).saturating_sub(self.read(first));
         Life {
             state: State::of(self.read(Field::State)),
             pid: u32::try_from(self.read(Field::Pid)).unwrap_or(0),
+            slot: usize::try_from(self.read(Field::Slot)).unwrap_or(0),
+            generation: self.read(Field::Generation),
             heartbeat_age: since(Field::Heartbeat),
             uptime: since(Field::Started),
+            exchanges: own(Counter::Exchanges, Field::FirstExchange),
+            connections: own(Counter::Connections, Field::FirstConnection),
         }
     }
 
-    /// Takes the slot for a worker that has just been forked.
-    pub(crate) fn occupy(&self, pid: u32) {
-        self.set(Field::Pid, u64::from(pid));
+    /// Takes the seat for a worker that is about to be forked: what was counted here before is not
+    /// its affair.
+    pub(crate) fn occupy(&self, occupant: Occupant) {
+        self.set(Field::Pid, 0);
         self.set(Field::Started, uptime_millis());
+        self.set(Field::Slot, occupant.slot as u64);
+        self.set(Field::Generation, occupant.generation);
+        self.set(Field::Logs, occupant.logs as u64);
+        self.set(Field::FirstExchange, self.count(Counter::Exchanges));
+        self.set(Field::FirstConnection, self.count(Counter::Connections));
+        self.open_books();
         self.enter(State::Starting);
         self.beat();
+    }
+
+    /// Tells the process id of the worker, once it has one.
+    pub(crate) fn name_process(&self, pid: u32) {
+        self.set(Field::Pid, u64::from(pid));
     }
 
     /// Tells in which part of its life the worker is.
@@ -89,6 +145,46 @@ impl Slot {
     /// Shows that the worker's runtime still turns: writes the time.
     pub(crate) fn beat(&self) {
         self.set(Field::Heartbeat, uptime_millis());
+    }
+
+    /// Closes the books of a dead worker, for the master, and gives what it left behind. From here
+    /// on what it finished equals, in each log, the lines written, dropped, failed, filtered and
+    /// lost.
+    pub(crate) fn bury(&self) -> Estate {
+        let life = self.life();
+        let estate = Estate {
+            exchanges: life.exchanges,
+            connections: life.connections,
+            open_exchanges: self.level(Gauge::OpenExchanges),
+            open_connections: self.level(Gauge::OpenConnections),
+            allocated: self.level(Gauge::Allocated),
+            active: self.level(Gauge::Active),
+            resident: self.level(Gauge::Resident),
+            lost_lines: self.bury_lines(usize::try_from(self.read(Field::Logs)).unwrap_or(0)),
+            lost_spans: self.settle(
+                [Counter::SpansQueued, Counter::SpansFailed],
+                [Counter::SpansExported, Counter::SpansDropped],
+            ),
+        };
+        self.settle(
+            [Counter::RecordsQueued, Counter::RecordsFailed],
+            [Counter::RecordsExported, Counter::RecordsDropped],
+        );
+        self.enter(State::Gone);
+        self.end_move();
+        for gauge in &self.cells[FIRST_GAUGE..FIRST_LOG] {
+            gauge.store(0, Ordering::Relaxed);
+        }
+        estate
+    }
+
+    /// Counts what was queued and died with the worker as failed, and gives how much that was.
+    fn settle(&self, [queued, failed]: [Counter; 2], ends: [Counter; 2]) -> u64 {
+        let settled: u64 = ends.into_iter().map(|counter| self.count(counter)).sum();
+        let settled = settled + self.count(failed);
+        let lost = self.count(queued).saturating_sub(settled);
+        self.add(failed, lost);
+        lost
     }
 
     pub(super) fn set(&self, field: Field, value: u64) {

@@ -8,17 +8,17 @@
 use std::collections::HashMap;
 use std::sync::atomic::{Ordering, fence};
 
-use super::{MOVER, MOVES, Scoreboard, Slot};
+use super::{MOVER, MOVES, Scoreboard, Seat};
 
-/// The right to change the vhosts of a slot, until it is dropped.
+/// The right to change the vhosts of a seat, until it is dropped.
 pub(crate) struct Moves {
-    slot: Slot,
+    seat: Seat,
     /// Where the other workers show which vhost.
-    others: HashMap<String, (Slot, usize)>,
+    others: HashMap<String, (Seat, usize)>,
 }
 
-impl Slot {
-    /// The right to change the vhosts of this slot; `None` while another worker has it for its own.
+impl Seat {
+    /// The right to change the vhosts of this seat; `None` while another worker has it for its own.
     pub(crate) fn begin_moves(self) -> Option<Moves> {
         let [moves, mover] = [MOVES, MOVER].map(|cell| &self.board.cells[cell]);
         let before = moves.load(Ordering::Relaxed);
@@ -31,17 +31,17 @@ impl Slot {
         }
         mover.store(self.mark(), Ordering::Relaxed);
         fence(Ordering::Release);
-        let slots = self.board.used().map(|(_, slot)| slot);
-        let others = slots.filter(|slot| slot.mark() != self.mark());
-        let shown = others.flat_map(|slot| (1..=slot.vhost_places()).map(move |at| (slot, at)));
-        let named = shown.filter_map(|(slot, at)| Some((slot.visits(at)?.name, (slot, at))));
+        let seats = self.board.used().map(|(_, seat)| seat);
+        let others = seats.filter(|seat| seat.mark() != self.mark());
+        let shown = others.flat_map(|seat| (1..=seat.vhost_places()).map(move |at| (seat, at)));
+        let named = shown.filter_map(|(seat, at)| Some((seat.visits(at)?.name, (seat, at))));
         Some(Moves {
-            slot: self,
+            seat: self,
             others: named.collect(),
         })
     }
 
-    /// Ends moves that this slot has begun: also those of a worker that was killed halfway.
+    /// Ends moves that this seat has begun: also those of a worker that was killed halfway.
     pub(super) fn end_move(&self) {
         let [moves, mover] = [MOVES, MOVER].map(|cell| &self.board.cells[cell]);
         let owned = mover.compare_exchange(self.mark(), 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -50,9 +50,10 @@ impl Slot {
         }
     }
 
-    /// Tells this slot from all others: the mapping is at the same address in every process.
+    /// Tells this seat from all others, wherever a process has mapped the board.
     fn mark(&self) -> u64 {
-        self.cells.as_ptr().addr() as u64
+        let start = self.board.cells.as_ptr().addr();
+        (self.cells.as_ptr().addr() - start) as u64
     }
 }
 
@@ -60,19 +61,19 @@ impl Moves {
     /// Gives a place to another vhost. The counts of its last one go to another worker that shows
     /// it; where none does they are shown no longer, and the number of its requests is returned.
     pub(crate) fn give(&self, place: usize, name: &str) -> u64 {
-        let last = self.slot.visits(place);
+        let last = self.seat.visits(place);
         let heir = last.as_ref().and_then(|last| self.others.get(&last.name));
-        if let (Some((slot, place)), Some(last)) = (heir, &last) {
-            slot.inherit(*place, last);
+        if let (Some((seat, place)), Some(last)) = (heir, &last) {
+            seat.inherit(*place, last);
         }
-        let forgotten = self.slot.rename_vhost(place, name);
+        let forgotten = self.seat.rename_vhost(place, name);
         if heir.is_some() { 0 } else { forgotten }
     }
 }
 
 impl Drop for Moves {
     fn drop(&mut self) {
-        self.slot.end_move();
+        self.seat.end_move();
     }
 }
 
@@ -91,24 +92,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::scoreboard::Visit;
+    use crate::scoreboard::{State, Visit};
 
-    fn visit(slot: Slot, place: usize, times: usize) {
+    fn visit(seat: Seat, place: usize, times: usize) {
         let visit = Visit {
             status: 404,
             is_failed: true,
             took: Duration::from_millis(30),
             bytes_sent: 7,
         };
-        (0..times).for_each(|_| slot.visit(place, &visit));
+        (0..times).for_each(|_| seat.visit(place, &visit));
     }
 
     #[test]
     fn what_one_worker_gives_up_another_that_shows_it_inherits() {
         let board = Scoreboard::detached(3);
-        let slots = [0, 1, 2].map(|index| board.slot(index));
-        slots.iter().for_each(|slot| slot.occupy(1));
-        let [first, second, _] = slots;
+        let seats = [0, 1, 2].map(|index| board.seat(index));
+        seats.iter().for_each(|seat| seat.enter(State::Serving));
+        let [first, second, _] = seats;
         first.rename_vhost(1, "shared");
         visit(first, 1, 3);
         second.rename_vhost(2, "shared");
@@ -132,11 +133,11 @@ mod tests {
     #[test]
     fn a_worker_killed_in_a_move_does_not_end_all_moves() {
         let board = Scoreboard::detached(2);
-        let [first, second] = [0, 1].map(|index| board.slot(index));
+        let [first, second] = [0, 1].map(|index| board.seat(index));
         std::mem::forget(first.begin_moves());
-        second.bury(0);
+        second.bury();
         assert!(second.begin_moves().is_none());
-        first.bury(0);
+        first.bury();
         assert!(second.begin_moves().is_some());
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::histogram::{HTTP_BOUNDS, nanos, observe};
-use super::{FIRST_REQUEST, Slot};
+use super::{FIRST_REQUEST, Seat};
 
 /// Combinations that have a histogram of their own, at most.
 const SERIES: usize = 256;
@@ -65,7 +65,7 @@ impl Series {
     }
 }
 
-impl Slot {
+impl Seat {
     /// Adds the duration of a request; `key` stands for its labels, neither 0 nor [`OVERFLOW`].
     pub(crate) fn time_request(&self, key: u64, took: Duration, trace: Option<u128>) {
         let cells = self.series(self.place(key));
@@ -105,7 +105,7 @@ impl Slot {
             let place = (start + step) % SERIES;
             let cell = &index[place];
             let held = match cell.load(Ordering::Relaxed) {
-                // Two workers may share a slot while one takes over from the other.
+                // Two workers may share a seat while one takes over from the other.
                 0 => cell
                     .compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed)
                     .map_or_else(|other| other, |_| key),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use super::histogram::{nanos, observe};
-use super::{FIRST_VHOST, Slot};
+use super::{FIRST_VHOST, Seat};
 
 /// Coarser than those of requests: there are many of them.
 pub(crate) const VHOST_BOUNDS: [u64; 8] = [
@@ -80,7 +80,7 @@ impl Vhost {
     }
 }
 
-impl Slot {
+impl Seat {
     /// Places for vhosts with a name: 1 to this number. Place 0 is that of all others.
     pub(crate) fn vhost_places(&self) -> usize {
         (self.cells.len() - FIRST_VHOST) / STRIDE - 1

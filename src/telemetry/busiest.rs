@@ -128,7 +128,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::scoreboard::Scoreboard;
+    use crate::scoreboard::{Scoreboard, State};
 
     const VISIT: Visit = Visit {
         status: 200,
@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn what_two_workers_show_of_a_vhost_never_shrinks_while_one_shows_it() {
         let board = Scoreboard::detached(2);
-        let slots = [0, 1].map(|index| board.slot(index));
-        slots.iter().for_each(|slot| slot.occupy(1));
+        let slots = [0, 1].map(|index| board.seat(index));
+        slots.iter().for_each(|seat| seat.enter(State::Serving));
         let mut workers = slots.map(Busiest::new);
         let sum = || {
             let shown = slots

@@ -1,8 +1,11 @@
-//! The process's own story: each event's text, level and fields, in one place.
+//! The process's own story: what can happen, in one place.
 //!
-//! Logic says what happened; how loud it is and which words are used is decided here alone. What a
-//! peer can cause is throttled, and what the throttle held back is told as a number.
+//! Logic says what happened; how loud it is and which words are used is decided in `tell` alone.
+//! What a peer can cause is throttled, and what the throttle held back is told as a number.
 
+mod tell;
+
+mod lifecycle;
 mod memory;
 
 use std::fmt::Display;
@@ -10,7 +13,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tracing::{error, info, warn};
+use tracing::warn;
+
+pub(crate) use lifecycle::{Closing, DeathReport, Figures, Lifecycle};
 
 use super::throttle::{Throttle, Verdict};
 pub(crate) use memory::{MemoryEvent, MemoryFigures};
@@ -34,33 +39,8 @@ pub(crate) enum Event<'a> {
         /// Workers to come.
         workers: usize,
     },
-    /// A worker was forked.
-    WorkerStarted {
-        /// Its slot.
-        slot: usize,
-        /// Its process id.
-        pid: i32,
-    },
-    /// A worker accepts connections.
-    WorkerReady {
-        /// Its slot.
-        slot: usize,
-        /// Its process id.
-        pid: i32,
-    },
-    /// A worker ended unasked.
-    WorkerDied {
-        /// Its slot.
-        slot: usize,
-        /// Its process id.
-        pid: i32,
-        /// How it ended: exit status or signal.
-        status: &'a str,
-        /// How long it lived.
-        uptime: Duration,
-        /// Access-log lines that it had not written yet.
-        lost_lines: u64,
-    },
+    /// Something in the life of workers, generations or the program.
+    Lifecycle(Lifecycle<'a>),
     /// The process was told to stop.
     Stopping {
         /// The signal that told it.
@@ -78,18 +58,15 @@ pub(crate) enum Event<'a> {
     },
     /// A worker finishes what it has and accepts no more.
     Draining {
-        /// How long it waits.
-        limit: Duration,
-    },
-    /// A drain is over.
-    Drained {
-        /// How long it took.
-        took: Duration,
-        /// Exchanges and tunnels that were cut off by the limit.
-        forced: usize,
+        /// Why it leaves.
+        why: &'a str,
+        /// How long it waits, if not as long as it takes.
+        limit: Option<Duration>,
     },
     /// What a worker found out about its memory.
     Memory(&'a MemoryEvent),
+    /// A drain is over, and its worker: the closing report.
+    Drained(Closing<'a>),
     /// Redis does not answer.
     RedisLost {
         /// Which one, without password.
@@ -173,7 +150,7 @@ pub(crate) fn emit(event: &Event<'_>) {
         _ => true,
     };
     if may_be_told {
-        tell_process(event);
+        tell::tell(event);
     }
 }
 
@@ -184,12 +161,13 @@ fn passes(throttle: &Throttle, kind: &str) -> bool {
     match throttle.judge(now.unwrap_or_default().as_secs()) {
         Verdict::Tell { held_back: 0 } => true,
         Verdict::Tell { held_back } => {
-            warn!(kind, count = held_back, "events were not shown");
+            warn!(name: tell::HELD_BACK, kind, count = held_back, "events were not shown");
             true
         }
         Verdict::HoldBack { is_first } => {
             if is_first {
                 warn!(
+                    name: tell::TOO_MANY,
                     kind,
                     limit = EVENTS_PER_SECOND,
                     "too many events a second, counting the others"
@@ -198,102 +176,6 @@ fn passes(throttle: &Throttle, kind: &str) -> bool {
             false
         }
     }
-}
-
-/// The life of master and workers.
-fn tell_process(event: &Event<'_>) {
-    match event {
-        Event::Listening { address } => info!(%address, "listening"),
-        Event::AdminListening { address } => info!(%address, "admin listens"),
-        Event::Started { pid, workers } => info!(pid, workers, "started"),
-        Event::WorkerStarted { slot, pid } => info!(slot, pid, "worker started"),
-        Event::WorkerReady { slot, pid } => info!(slot, pid, "worker ready"),
-        Event::WorkerDied {
-            slot,
-            pid,
-            status,
-            uptime,
-            lost_lines,
-        } => {
-            let uptime = whole_milliseconds(*uptime);
-            warn!(slot, pid, status, ?uptime, lost_lines, "worker died");
-        }
-        Event::Stopping { signal } => info!(signal, "stopping"),
-        Event::Stopped { uptime } => info!(uptime = ?whole_milliseconds(*uptime), "stopped"),
-        Event::Draining { limit } => info!(?limit, "draining"),
-        Event::Drained { took, forced: 0 } => {
-            info!(took = ?whole_milliseconds(*took), forced = 0, "drained");
-        }
-        Event::Drained { took, forced } => {
-            warn!(took = ?whole_milliseconds(*took), forced, "drained, not everything was finished");
-        }
-        _ => tell_surroundings(event),
-    }
-}
-
-/// What the process depends on: files, Redis, backends.
-fn tell_surroundings(event: &Event<'_>) {
-    match event {
-        Event::Reopened { path } => info!(path = ?path, "access log reopened"),
-        Event::RedisLost { server, error } => {
-            warn!(server, error = error.to_string(), "redis does not answer");
-        }
-        Event::RedisBack { server, after } => {
-            info!(server, after = ?whole_milliseconds(*after), "redis answers again");
-        }
-        Event::RoutesReloaded { path, hosts } => info!(path = ?path, hosts, "routes reloaded"),
-        Event::MarkedDead {
-            host,
-            backend,
-            id,
-            announced_only,
-        } => {
-            warn!(host, backend, id, announced_only, "backend marked dead");
-        }
-        Event::AttemptFailed {
-            host,
-            backend,
-            id,
-            end,
-            detail,
-        } => {
-            info!(
-                host,
-                backend,
-                id,
-                end,
-                detail = detail.to_string(),
-                "attempt failed"
-            );
-        }
-        Event::LogLosses {
-            log,
-            dropped,
-            failed,
-        } => {
-            warn!(log, dropped, failed, "access-log lines were lost");
-        }
-        Event::Memory(event) => memory::tell(event),
-        Event::ConfigurationNotice { finding } => {
-            warn!(finding = finding.to_string(), "configuration notice");
-        }
-        Event::Problem { doing, error } => error!(doing, error = error.to_string(), "problem"),
-        Event::Listening { .. }
-        | Event::AdminListening { .. }
-        | Event::Started { .. }
-        | Event::WorkerStarted { .. }
-        | Event::WorkerReady { .. }
-        | Event::WorkerDied { .. }
-        | Event::Stopping { .. }
-        | Event::Stopped { .. }
-        | Event::Draining { .. }
-        | Event::Drained { .. } => {}
-    }
-}
-
-/// Nobody reads nanoseconds in a log.
-fn whole_milliseconds(duration: Duration) -> Duration {
-    Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000)
 }
 
 #[cfg(test)]

@@ -13,15 +13,18 @@ pub(crate) mod names;
 mod otlp;
 mod record;
 mod stderr;
+mod story;
 mod syslog;
 mod throttle;
 mod trace;
 mod writer;
 
 pub(crate) use access_log::{AccessLog, Process, example_line};
-pub(crate) use events::{Event, MemoryEvent, MemoryFigures, emit};
+pub(crate) use events::{
+    Closing, DeathReport, Event, Figures, Lifecycle, MemoryEvent, MemoryFigures, emit,
+};
 pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
-pub(crate) use stderr::init;
+pub(crate) use story::{Story, init};
 pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

@@ -67,6 +67,7 @@ metrics! {
     FIRST_BYTE_DURATION: Histogram "hipache_upstream_first_byte_duration_seconds" "From the pick of a backend to the head of its response.";
     LOG_LINES: Counter "hipache_access_log_lines" "Access-log lines by what became of them.";
     SPANS: Counter "hipache_spans" "Spans by what became of them.";
+    LOG_RECORDS: Counter "hipache_log_records" "Log records of the process's own story by what became of them.";
     LOG_BYTES: Counter "hipache_access_log_bytes" "Bytes of access log written.";
     VHOST_REQUESTS: Counter "hipache_vhost_requests" "Requests of the busiest vhosts by status class; others under `other`.";
     VHOST_FAILED: Counter "hipache_vhost_requests_failed" "Requests of the busiest vhosts that did not end well.";
@@ -74,7 +75,7 @@ metrics! {
     VHOST_DURATION: Histogram "hipache_vhost_request_duration_seconds" "Duration of requests of the busiest vhosts.";
     VHOST_FORGOTTEN: Counter "hipache_vhost_requests_forgotten" "Requests of vhosts that gave up their place and are shown no longer.";
     WORKER_STATE: Gauge "hipache_worker_state" "1 for the state that the worker is in.";
-    WORKER_EXCHANGES: Counter "hipache_worker_exchanges" "Exchanges finished by the workers of a slot.";
+    WORKER_EXCHANGES: Counter "hipache_worker_exchanges" "Exchanges finished by the workers of a seat.";
     WORKER_UPTIME: Gauge "hipache_worker_uptime_seconds" "Age of the worker.";
     WORKER_HEARTBEAT: Gauge "hipache_worker_heartbeat_age_seconds" "Since the worker's runtime last turned.";
     WORKER_DEATHS: Counter "hipache_worker_deaths" "Workers that died while the proxy ran, by reason; each is replaced.";
@@ -84,6 +85,10 @@ metrics! {
     PURGES: Counter "hipache_memory_purges" "Times that a worker over its limit gave memory back.";
     PURGED: Counter "hipache_memory_purged_bytes" "Bytes given back by workers over their limit.";
     REPLACEMENTS_WANTED: Counter "hipache_worker_replacements_wanted" "Times that a worker asked to be replaced for its memory.";
+    REPLACEMENTS: Counter "hipache_worker_replacements" "Workers whose place another took, by reason.";
+    RELOADS: Counter "hipache_reloads" "Reloads of the configuration, by result.";
+    CONFIGURED: Gauge "hipache_configured_timestamp_seconds" "When the configuration in force was read: at the last reload that was done, or at the start.";
+    GENERATION: Gauge "hipache_generation" "The generation of workers that serves; each reload or upgrade makes one.";
     MEMORY: Gauge "hipache_allocator_bytes" "jemalloc's own figures.";
     CPU: Counter "process_cpu_time_seconds" "CPU time of a process; begins anew with each worker.";
     RESIDENT: Gauge "process_memory_usage_bytes" "Resident memory of a process.";
@@ -113,6 +118,7 @@ pub(crate) const WORKER: &str = "worker";
 pub(crate) const PROCESS: &str = "process";
 pub(crate) const STATE: &str = "state";
 pub(crate) const REASON: &str = "reason";
+pub(crate) const RESULT: &str = "result";
 
 /// The methods that the conventions know, the usual ones first; the last stands for all others.
 pub(crate) const METHODS: [&str; 11] = [

@@ -14,6 +14,7 @@ mod wire;
 
 pub(super) use request::{Envelope, rejected, retry_delay};
 pub(crate) use span::Encoder;
+pub(super) use wire::Writer;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! From whose queues this worker accepts, and what becomes of each connection.
 //!
 //! Its own slot's queues always, those of an orphaned slot while the master says so. The sockets
-//! themselves stay open until the end: they belong to all processes.
+//! belong to all processes: a worker closes its descriptors when it leaves, and the queues go on with
+//! others. Only a queue that nobody takes over is emptied before.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,9 +16,10 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
 use super::orders::Leave;
+use crate::control::Why;
 use crate::drain::DrainWatch;
 use crate::http;
-use crate::listener::{Downstream, Listeners, Shortage};
+use crate::listener::{Downstream, Listener, Listeners, Queue, Shortage};
 use crate::proxy::Proxy;
 use crate::scoreboard::{Counter, Gauge, Slot};
 use crate::telemetry::{Event, emit};
@@ -25,8 +27,8 @@ use crate::telemetry::{Event, emit};
 /// The queues and the tasks that accept from them.
 pub(super) struct Acceptors {
     listeners: Listeners,
-    /// One task for each address of a slot.
-    tasks: BTreeMap<usize, Vec<JoinHandle<()>>>,
+    /// One task for each address of a slot, with the number of its socket.
+    tasks: BTreeMap<usize, Vec<(u64, JoinHandle<()>)>>,
     reception: Rc<Reception>,
     shortage: Rc<Shortage>,
 }
@@ -59,14 +61,15 @@ impl Acceptors {
             .listeners
             .of_slot(slot)
             .iter()
-            .map(|listener| listener.open_queue())
+            .map(|listener| Ok((listener.id(), listener.open_queue()?)))
             .collect();
-        let accept = |queue: crate::listener::Queue| {
+        let accept = |(id, queue): (u64, Queue)| {
             let (reception, shortage) = (Rc::clone(&self.reception), Rc::clone(&self.shortage));
-            spawn_local(async move {
+            let task = spawn_local(async move {
                 let receive = |stream, peer, local| reception.receive(stream, peer, local);
                 queue.accept_each(&shortage, receive).await;
-            })
+            });
+            (id, task)
         };
         self.tasks
             .insert(slot, queues?.into_iter().map(accept).collect());
@@ -75,7 +78,7 @@ impl Acceptors {
 
     /// Leaves the queues of a slot to its new worker.
     pub(super) fn release(&mut self, slot: usize) {
-        for task in self.tasks.remove(&slot).unwrap_or_default() {
+        for (_, task) in self.tasks.remove(&slot).unwrap_or_default() {
             task.abort();
         }
     }
@@ -88,25 +91,32 @@ impl Acceptors {
                 error: &error,
             });
         }
-        let is_final = true;
-        Leave { limit, is_final }
+        Leave {
+            why: Why::Orphaned,
+            limit: Some(limit),
+        }
     }
 
-    /// Stops accepting: others go on with these queues.
-    pub(super) async fn close(mut self) {
-        self.stop().await;
-    }
-
-    /// Stops accepting when nobody takes over. Newcomers are refused already, on every socket; what
-    /// had begun its handshake is accepted for the time given and until each queue is empty.
-    pub(super) async fn empty_and_close(mut self, settle: Duration) {
+    /// Stops accepting. Where others go on with a queue that is all. Where nobody takes over,
+    /// newcomers are refused already, on every such socket: what had begun its handshake is accepted
+    /// for the time given and until the queue is empty.
+    pub(super) async fn close(mut self, is_final: bool, settle: Duration) {
+        let polled: BTreeSet<u64> = self.tasks.values().flatten().map(|(id, _)| *id).collect();
+        let sockets = self.listeners.iter();
+        let last = sockets.filter(|socket| is_final || socket.refuses_newcomers());
+        let last: BTreeSet<u64> = last
+            .map(Listener::id)
+            .filter(|id| polled.contains(id))
+            .collect();
+        self.stop(|id| !last.contains(&id)).await;
         // The queues of others are emptied by them.
-        let tasks = &self.tasks;
-        self.listeners.retain(|slot| tasks.contains_key(&slot));
+        self.listeners.retain(|id| last.contains(&id));
+        if last.is_empty() {
+            return;
+        }
         sleep(settle).await;
-        let slots: Vec<_> = self.tasks.keys().copied().collect();
-        self.stop().await;
-        for listener in slots.iter().flat_map(|&slot| self.listeners.of_slot(slot)) {
+        self.stop(|_| true).await;
+        for listener in self.listeners.iter() {
             let receive = |stream, peer, local| self.reception.receive(stream, peer, local);
             if let Err(error) = listener.empty_queue(receive) {
                 emit(&Event::Problem {
@@ -117,11 +127,16 @@ impl Acceptors {
         }
     }
 
-    async fn stop(&mut self) {
-        for task in std::mem::take(&mut self.tasks).into_values().flatten() {
-            task.abort();
-            // Cancelled, as was just asked. Once it has ended, nobody else accepts here.
-            let _ = task.await;
+    async fn stop(&mut self, which: impl Fn(u64) -> bool) {
+        for (id, task) in self.tasks.values_mut().flatten() {
+            if which(*id) {
+                task.abort();
+                // Cancelled, as was just asked. Once it has ended, nobody else accepts here.
+                let _ = task.await;
+            }
+        }
+        for tasks in self.tasks.values_mut() {
+            tasks.retain(|(id, _)| !which(*id));
         }
     }
 }

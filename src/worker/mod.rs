@@ -9,6 +9,7 @@ mod exit;
 mod identity;
 #[cfg(feature = "provoke-leak")]
 mod leak;
+mod leaving;
 mod memory;
 mod orders;
 mod signals;
@@ -21,7 +22,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{Instrument, info_span};
 
 use crate::admin::{self, Facts};
 use crate::config::{self, Config};
@@ -29,28 +31,30 @@ use crate::control::{ToMaster, WorkerEnd};
 use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
-use crate::scoreboard::{Gauge, Scoreboard, Slot, State};
-use crate::telemetry::{AccessLog, Event, Methods, Process, Tracer, emit};
+use crate::scoreboard::{Scoreboard, Seat, State};
+use crate::telemetry::{AccessLog, Event, Methods, Process, Story, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
+use leaving::Desk;
 use memory::Watchdog;
-use orders::Leave;
+use orders::Deadline;
 #[cfg(test)]
 pub(crate) use signals::IGNORED as IGNORED_SIGNALS;
 
 /// Threads for what blocks, such as the system's resolver; they start when they are needed.
 const MAX_BLOCKING_THREADS: usize = 32;
-/// How often the scoreboard is told that the runtime still turns.
+/// How often the scoreboard is told that the runtime still turns, unless the limit is small.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long connections are still accepted in a final drain, so that handshakes in progress
-/// complete: a round trip to a client far away.
-const SETTLE: Duration = Duration::from_millis(200);
+/// Heartbeats within the limit at least: half of it makes a worker suspect.
+const HEARTBEATS_IN_LIMIT: u32 = 8;
 /// How long a report to the master may take.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
 /// How long a blocking call may hold up the end of the runtime.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
 /// How long the last spans may take to be sent at the end.
 const EXPORT_LIMIT: Duration = Duration::from_secs(3);
+/// How long the last words of the process's own story may take to be sent.
+const STORY_LIMIT: Duration = Duration::from_millis(1500);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -58,6 +62,9 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     pub(crate) config: Config,
+    /// Its place on the scoreboard, taken for it already.
+    pub(crate) seat: usize,
+    /// The sockets that it accepts from.
     pub(crate) slot: usize,
     pub(crate) scoreboard: Scoreboard,
     /// Those of all slots: it may have to accept for another.
@@ -83,121 +90,87 @@ pub(crate) fn run(inheritance: Inheritance) -> ExitCode {
 }
 
 fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
-    let slot = inheritance.scoreboard.slot(inheritance.slot);
-    slot.occupy(std::process::id());
+    let seat = inheritance.scoreboard.seat(inheritance.seat);
+    seat.name_process(std::process::id());
     signals::leave_to_master()?;
     identity::assume(&inheritance.config)?;
     let log = Rc::new(AccessLog::start(
         &inheritance.config.server.access_logs,
         std::mem::take(&mut inheritance.access_logs),
-        slot,
-        Process::here(inheritance.slot),
+        seat,
+        Process::here(inheritance.seat),
     ));
-    let tracer = Rc::new(Tracer::start(&inheritance.config, slot)?);
+    let tracer = Rc::new(Tracer::start(&inheritance.config, seat)?);
+    let place = (inheritance.scoreboard, inheritance.seat);
+    let story = Story::start(&inheritance.config, place, &tracer.instance())?;
     purge_memory_in_the_background();
     let runtime = build_runtime()?;
     let sinks = (Rc::clone(&log), Rc::clone(&tracer));
-    let exit = runtime.block_on(serve(inheritance, slot, sinks));
+    let exit = runtime.block_on(serve(inheritance, seat, sinks));
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     flush(log, tracer);
+    story.shutdown(STORY_LIMIT);
     exit
 }
 
 async fn serve(
     inheritance: Inheritance,
-    slot: Slot,
+    seat: Seat,
     (log, tracer): (Rc<AccessLog>, Rc<Tracer>),
 ) -> io::Result<Exit> {
     let config = Rc::new(inheritance.config);
-    let proxy = Proxy::start(Rc::clone(&config), slot, Rc::clone(&log), tracer);
+    let proxy = Proxy::start(Rc::clone(&config), seat, Rc::clone(&log), tracer);
     let (drain, watch) = Drain::new();
     let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
-    let reception = Reception::new(Rc::clone(&proxy), slot, watch);
+    let reception = Reception::new(Rc::clone(&proxy), seat, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
-    let _heart = tokio::task::spawn_local(beat(slot));
-    let _vitals = tokio::task::spawn_local(vitals::report(slot, Rc::clone(&proxy.router)));
+    let _heart = tokio::task::spawn_local(beat(seat, config.server.heartbeat_timeout));
+    let _vitals = tokio::task::spawn_local(vitals::report(seat, Rc::clone(&proxy.router)));
     let facts = Facts {
         board: inheritance.scoreboard,
-        number: inheritance.slot,
-        slot,
+        number: inheritance.seat,
+        slot: seat,
         router: Rc::clone(&proxy.router),
         methods: Methods::new(&config.telemetry.known_methods),
         configuration: config::hash(&config),
     };
     let admin = tokio::task::spawn_local(admin::serve(inheritance.admin, facts));
-    let watchdog = Watchdog::new(config.server.memory, slot)
+    let watchdog = Watchdog::new(config.server.memory, seat)
         .map(|watchdog| tokio::task::spawn_local(watchdog.watch(Rc::clone(&channel))));
     #[cfg(feature = "provoke-leak")]
-    let _leak = tokio::task::spawn_local(leak::provoke(slot));
-    slot.enter(State::Serving);
+    let _leak = tokio::task::spawn_local(leak::provoke(seat));
+    seat.enter(State::Serving);
     report(&channel, ToMaster::Ready).await;
     let leave = orders::until_told_to_leave(&channel, &mut acceptors, &log).await;
     if let Some(watchdog) = &watchdog {
         // It is leaving already.
         watchdog.abort();
     }
-    slot.enter(State::Draining);
-    let finish = async {
-        let leave = leave.unwrap_or_else(|| acceptors.leave_alone(config.server.graceful_wait));
-        if !leave.is_final {
-            // Others answer; in the last drain nobody else would.
-            admin.abort();
-        }
-        finish(
-            leave,
-            acceptors,
-            &drain,
-            &Desk {
-                channel: &channel,
-                slot,
-            },
-        )
-        .await
+    seat.enter(State::Draining);
+    let alone_limit = config.server.graceful_wait;
+    let leave = leave.unwrap_or_else(|| acceptors.leave_alone(alone_limit));
+    if !leave.why.is_final() {
+        // Others answer; in the last drain nobody else would.
+        admin.abort();
+    }
+    let deadline = Deadline::after(leave.limit);
+    let desk = Desk {
+        channel: &channel,
+        seat,
+        deadline: &deadline,
     };
-    // A drain may take long: the log is still reopened meanwhile.
+    // What is told meanwhile belongs to it.
+    let finish = leaving::finish(leave, acceptors, &drain, desk)
+        .instrument(info_span!("worker drain", hipache.seat = inheritance.seat));
+    // A drain may take long: the log is still reopened meanwhile, and the limit may change.
     tokio::select! {
         exit = finish => {
             proxy.end_now();
             Ok(exit)
         }
-        never = orders::while_leaving(&channel, &log) => match never {},
-    }
-}
-
-/// Where a worker tells how it goes.
-struct Desk<'a> {
-    channel: &'a WorkerEnd,
-    slot: Slot,
-}
-
-/// Stops accepting and waits for what is in flight.
-async fn finish(leave: Leave, acceptors: Acceptors, drain: &Drain, desk: &Desk<'_>) -> Exit {
-    let Leave { limit, is_final } = leave;
-    let began = Instant::now();
-    emit(&Event::Draining { limit });
-    drain.begin();
-    if is_final {
-        acceptors.empty_and_close(SETTLE.min(limit)).await;
-    } else {
-        acceptors.close().await;
-    }
-    report(desk.channel, ToMaster::Stopped).await;
-    let left = limit.saturating_sub(began.elapsed());
-    let forced = match timeout(left, drain.finished()).await {
-        Ok(()) => 0,
-        Err(_) => usize::try_from(desk.slot.level(Gauge::OpenConnections)).unwrap_or(0),
-    };
-    emit(&Event::Drained {
-        took: began.elapsed(),
-        forced,
-    });
-    report(desk.channel, ToMaster::Drained { forced }).await;
-    if forced == 0 {
-        Exit::Drained
-    } else {
-        Exit::Forced
+        never = orders::while_leaving(&channel, &log, (&deadline, alone_limit)) => match never {},
     }
 }
 
@@ -211,12 +184,15 @@ async fn report(channel: &WorkerEnd, message: ToMaster) {
     }
 }
 
-async fn beat(slot: Slot) {
-    let mut heartbeat = interval(HEARTBEAT);
+async fn beat(seat: Seat, limit: Option<Duration>) {
+    let pause = limit.map_or(HEARTBEAT, |limit| {
+        HEARTBEAT.min(limit / HEARTBEATS_IN_LIMIT)
+    });
+    let mut heartbeat = interval(pause.max(Duration::from_millis(1)));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         heartbeat.tick().await;
-        slot.beat();
+        seat.beat();
     }
 }
 

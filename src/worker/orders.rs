@@ -1,21 +1,64 @@
 //! What the master tells a worker, and what the worker does about it.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
 use super::acceptors::Acceptors;
-use crate::control::{ToWorker, WorkerEnd};
+use crate::control::{ToWorker, Why, WorkerEnd};
 use crate::telemetry::{AccessLog, Event, emit};
 
 /// The order to leave.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leave {
-    /// How long to wait for what is in flight.
-    pub(super) limit: Duration,
-    /// Nobody takes over.
-    pub(super) is_final: bool,
+    pub(super) why: Why,
+    /// How long to wait for what is in flight; `None`: as long as that takes.
+    pub(super) limit: Option<Duration>,
+}
+
+/// By when a worker that leaves must be gone. Later orders make it earlier, never later.
+#[derive(Debug)]
+pub(super) struct Deadline {
+    at: Cell<Option<Instant>>,
+    changed: Notify,
+}
+
+impl Deadline {
+    /// This long from now, if there is a limit.
+    pub(super) fn after(limit: Option<Duration>) -> Self {
+        Self {
+            at: Cell::new(limit.and_then(|limit| Instant::now().checked_add(limit))),
+            changed: Notify::new(),
+        }
+    }
+
+    fn tighten(&self, limit: Option<Duration>) {
+        let Some(at) = limit.and_then(|limit| Instant::now().checked_add(limit)) else {
+            return;
+        };
+        if self.at.get().is_none_or(|known| at < known) {
+            self.at.set(Some(at));
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Waits until it is over, for ever if it never is.
+    pub(super) async fn over(&self) {
+        loop {
+            // Made before the time is read: it hears of a change from here on.
+            let changed = self.changed.notified();
+            match self.at.get() {
+                None => changed.await,
+                Some(at) if timeout_at(at, changed).await.is_err() => return,
+                Some(_) => {}
+            }
+        }
+    }
 }
 
 /// Does as it is told until that is to leave; `None` when the master is gone.
@@ -36,19 +79,29 @@ pub(super) async fn until_told_to_leave(
                 }
             }
             ToWorker::Release(slot) => acceptors.release(slot),
-            ToWorker::Drain { limit, is_final } => return Some(Leave { limit, is_final }),
+            ToWorker::Drain { why, limit } => return Some(Leave { why, limit }),
         }
     }
 }
 
-/// While it leaves, only the log still changes.
-pub(super) async fn while_leaving(channel: &WorkerEnd, log: &AccessLog) -> Infallible {
+/// While it leaves, only the log still changes, and the time that it has.
+pub(super) async fn while_leaving(
+    channel: &WorkerEnd,
+    log: &AccessLog,
+    (deadline, alone_limit): (&Deadline, Duration),
+) -> Infallible {
     while let Some(message) = hear(channel).await {
         match message {
             ToWorker::Reopen(index, target) => log.reopen(index, target),
-            ToWorker::Adopt(_) | ToWorker::Release(_) | ToWorker::Drain { .. } => {}
+            ToWorker::Drain { why, limit } => {
+                tracing::debug!(why = why.as_str(), ?limit, "told to leave once more");
+                deadline.tighten(limit);
+            }
+            ToWorker::Adopt(_) | ToWorker::Release(_) => {}
         }
     }
+    // Nobody would end us any more.
+    deadline.tighten(Some(alone_limit));
     pending().await
 }
 
@@ -68,5 +121,45 @@ async fn hear(channel: &WorkerEnd) -> Option<ToWorker> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_only_ever_made_earlier() {
+        let soon = Duration::from_millis(5);
+        let test = async {
+            let deadline = Deadline::after(None);
+            deadline.tighten(None);
+            assert!(timeout(soon, deadline.over()).await.is_err());
+            let tightening = async {
+                tokio::task::yield_now().await;
+                deadline.tighten(Some(soon));
+                deadline.tighten(Some(Duration::from_secs(3600)));
+            };
+            let both = async { tokio::join!(deadline.over(), tightening) };
+            assert!(timeout(Duration::from_secs(5), both).await.is_ok());
+            assert!(
+                timeout(soon, Deadline::after(Some(soon * 9)).over())
+                    .await
+                    .is_err()
+            );
+            Deadline::after(Some(Duration::ZERO)).over().await;
+            assert!(
+                timeout(soon, Deadline::after(Some(Duration::MAX)).over())
+                    .await
+                    .is_err()
+            );
+        };
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+            .block_on(test);
     }
 }

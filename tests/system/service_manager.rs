@@ -34,14 +34,14 @@ fn it_hears_of_readiness_reload_and_stop() {
     assert!(status.starts_with("workers that serve: "), "{status}");
     assert_eq!(hipache.get("a.test", "/x").status, 200);
 
-    let before = micros_now();
+    let (before, old) = (micros_now(), hipache.workers());
     hipache.signal(Signal::SIGHUP);
     let reloading = notify.wait_for("RELOADING=1");
     let micros: u128 = reloading.value("MONOTONIC_USEC").unwrap().parse().unwrap();
     assert!((before..=micros_now()).contains(&micros), "{reloading:?}");
     notify.wait_for("READY=1");
 
-    let worker = hipache.workers()[0];
+    let worker = hipache.wait_for_workers(2, &old)[0];
     signal(worker, Signal::SIGKILL);
     notify.wait_for("STATUS=workers that serve: 1");
     notify.wait_for("STATUS=workers that serve: 2");

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use super::*;
-use crate::config::{Driver, HttpsBind, Secret, quick};
+use crate::config::quick::quick;
+use crate::config::{Driver, HttpsBind, Secret};
 
 /// A directory of this test's own, removed at its end.
 struct Directory(PathBuf);

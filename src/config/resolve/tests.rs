@@ -75,6 +75,8 @@ fn empty_object_is_the_default() {
         (server.graceful_wait.as_secs(), server.drain_idle.as_secs()),
         (30, 5)
     );
+    assert_eq!(server.drain_wait, None);
+    assert_eq!(server.heartbeat_timeout, Some(Duration::from_secs(10)));
     assert!(!server.core_dumps);
     assert_eq!(server.access_logs, [default_log()]);
     assert_eq!((&server.static_dir, server.lru_cache), (&None, None));
@@ -161,6 +163,7 @@ fn tcp_timeout_is_the_default_of_the_others() {
 #[test]
 fn server_settings_are_taken() {
     let text = r#"{"server": {"debug": true, "workers": 7.0, "maxSockets": 9, "gracefulWait": 1.5, "drainIdle": 0, "coreDumps": true,
+        "drainWait": 60, "heartbeatTimeout": 0,
         "deadBackendTTL": 8, "retryOnError": 0, "httpKeepAlive": false, "deadBackendOn500": false,
         "staticDir": "pages", "lruCache": {"size": 12}}}"#;
     let server = in_force(text).0.server;
@@ -175,6 +178,10 @@ fn server_settings_are_taken() {
             server.drain_idle.as_millis()
         ),
         (1500, 0)
+    );
+    assert_eq!(
+        (server.drain_wait, server.heartbeat_timeout),
+        (Some(Duration::from_secs(60)), None)
     );
     assert_eq!(
         (server.dead_backend_ttl.as_secs(), server.retry_on_error),

@@ -11,6 +11,8 @@ pub enum Signal {
     Traces,
     /// What `/metrics` shows.
     Metrics,
+    /// What the process tells of itself.
+    Logs,
 }
 
 impl Signal {
@@ -19,6 +21,7 @@ impl Signal {
         match self {
             Self::Traces => "TRACES",
             Self::Metrics => "METRICS",
+            Self::Logs => "LOGS",
         }
     }
 
@@ -27,6 +30,7 @@ impl Signal {
         match self {
             Self::Traces => "telemetry",
             Self::Metrics => "telemetry.metrics",
+            Self::Logs => "telemetry.logs",
         }
     }
 
@@ -40,6 +44,7 @@ impl Signal {
         match self {
             Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
+            Self::Logs => "v1/logs",
         }
     }
 
@@ -55,6 +60,16 @@ impl Signal {
     /// Whether the environment lets it be exported.
     pub(super) fn is_on(self, env: &mut Env<'_>) -> bool {
         let name = format!("OTEL_{}_EXPORTER", self.word());
+        if self == Self::Logs
+            && env
+                .text(&[&name])
+                .is_some_and(|(_, text)| text == "console")
+        {
+            let text = "the process tells its story on standard error as it is (telemetry.stderr); \
+                        nothing is exported";
+            env.findings.warning(name, text);
+            return false;
+        }
         let exports = env.parse(&[name], |text| match text {
             "otlp" => Ok(true),
             "none" => Ok(false),

@@ -1,6 +1,13 @@
 //! What is said to a manager, and when.
 
 use super::*;
+use crate::scoreboard::Occupant;
+
+const WORKER: Occupant = Occupant {
+    slot: 0,
+    generation: 1,
+    logs: 0,
+};
 
 type Variables = &'static [(&'static str, &'static str)];
 
@@ -74,15 +81,15 @@ fn readiness_waits_for_a_worker_and_pings_end_with_the_last_one() {
     let board = Scoreboard::create(2, 0).unwrap();
     service.tick(&board);
     assert_eq!(heard(&manager), [PING], "starting");
-    let (first, second) = (board.slot(0), board.slot(1));
-    first.occupy(1);
+    let (first, second) = (board.seat(0), board.seat(1));
+    first.occupy(WORKER);
     service.tick(&board);
     assert_eq!(heard(&manager), [PING], "forked, not serving");
     first.enter(State::Serving);
     service.tick(&board);
     let ready = "READY=1\nSTATUS=workers that serve: 1\n";
     assert_eq!(heard(&manager), [ready, PING]);
-    second.occupy(2);
+    second.occupy(WORKER);
     second.enter(State::Serving);
     first.enter(State::Gone);
     service.tick(&board);
@@ -106,8 +113,8 @@ fn a_reload_ends_with_readiness_unless_a_stop_came_before() {
     let (mut service, manager) = watched("reload");
     service.watchdog = None;
     let board = Scoreboard::create(1, 0).unwrap();
-    board.slot(0).occupy(1);
-    board.slot(0).enter(State::Serving);
+    board.seat(0).occupy(WORKER);
+    board.seat(0).enter(State::Serving);
     service.tick(&board);
     heard(&manager);
     service.reloading();
@@ -134,8 +141,8 @@ fn readiness_that_nobody_took_is_said_again_and_nothing_waits() {
     let (mut service, manager) = watched("full");
     service.watchdog = None;
     let board = Scoreboard::create(1, 0).unwrap();
-    board.slot(0).occupy(1);
-    board.slot(0).enter(State::Serving);
+    board.seat(0).occupy(WORKER);
+    board.seat(0).enter(State::Serving);
     // Fills the manager's queue, whatever its length.
     while service.say("STATUS=more\n") {}
     service.tick(&board);

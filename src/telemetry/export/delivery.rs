@@ -17,7 +17,7 @@ use super::transport::Transport;
 use crate::config::Exporter;
 
 /// The way of messages to one collector.
-pub(super) struct Delivery {
+pub(in super::super) struct Delivery {
     transport: Transport,
     /// Of one request.
     timeout: Duration,
@@ -31,7 +31,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Not connected yet.
-    pub(super) fn new(
+    pub(in super::super) fn new(
         exporter: &Exporter,
         limit: Duration,
         is_ending: watch::Receiver<bool>,
@@ -48,7 +48,10 @@ impl Delivery {
 
     /// Delivers an encoded request; gives how much of it the collector did not take and what it
     /// says about that, or why it took nothing.
-    pub(super) async fn deliver(&mut self, message: Vec<u8>) -> Result<(u64, String), String> {
+    pub(in super::super) async fn deliver(
+        &mut self,
+        message: Vec<u8>,
+    ) -> Result<(u64, String), String> {
         let began = Instant::now();
         let body = self.pack(message)?;
         let mut tries = 0;

@@ -198,6 +198,7 @@ impl Starter {
         let addresses = Vec::new();
         Hipache {
             directory: self.directory,
+            config: self.config,
             _etc: self.etc,
             child,
             ended: None,
@@ -211,6 +212,7 @@ impl Starter {
 /// A running proxy, ended on drop.
 pub(crate) struct Hipache {
     directory: Directory,
+    config: Value,
     _etc: Option<PrivateEtc>,
     child: Child,
     ended: Option<ExitStatus>,
@@ -325,6 +327,21 @@ impl Hipache {
             "{line:?}"
         );
         line
+    }
+
+    /// Puts these keys over its configuration file; `null` removes one.
+    pub(crate) fn configure(&mut self, keys: &Value) {
+        merge(&mut self.config, keys);
+        self.directory.write("config.json", self.config.to_string());
+    }
+
+    /// Reloads, with these keys over its configuration, and waits until that is in force.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, keys: &Value) {
+        let before = self.count_stderr("reloaded");
+        self.configure(keys);
+        self.signal(Signal::SIGHUP);
+        self.wait_for_stderr("reloaded", before + 1);
     }
 
     /// Sends a signal to the master.
@@ -455,8 +472,10 @@ impl Drop for Hipache {
 }
 
 fn address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("address=")?;
-    rest.split([' ', '"', ','])
+    let (_, rest) = line
+        .split_once("address=")
+        .or_else(|| line.split_once("\"address\":"))?;
+    rest.split([' ', '"', ',', '}'])
         .find(|word| !word.is_empty())?
         .parse()
         .ok()

@@ -109,7 +109,7 @@ pub(crate) fn text(span: &Span, key: &str) -> Option<String> {
     find(&span.attributes, key)
 }
 
-fn find(attributes: &[KeyValue], key: &str) -> Option<String> {
+pub(super) fn find(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
     Some(match found.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => text.clone(),
@@ -122,7 +122,15 @@ fn find(attributes: &[KeyValue], key: &str) -> Option<String> {
 
 /// Decodes a request and checks it.
 fn decode(request: &Request) -> Result<ExportTraceServiceRequest, String> {
-    if (request.method.as_str(), request.target.as_str()) != ("POST", "/v1/traces") {
+    let body = body(request, "/v1/traces")?;
+    let decoded = ExportTraceServiceRequest::decode(&body[..]).map_err(|e| e.to_string())?;
+    check(&decoded)?;
+    Ok(decoded)
+}
+
+/// The message of a request to this path, which has the right head.
+pub(super) fn body(request: &Request, path: &str) -> Result<Vec<u8>, String> {
+    if (request.method.as_str(), request.target.as_str()) != ("POST", path) {
         return Err(format!("{} {}", request.method, request.target));
     }
     if request.field("content-type") != Some("application/x-protobuf") {
@@ -139,9 +147,7 @@ fn decode(request: &Request) -> Result<ExportTraceServiceRequest, String> {
         }
         Some(other) => return Err(format!("content-encoding {other}")),
     }
-    let decoded = ExportTraceServiceRequest::decode(&body[..]).map_err(|e| e.to_string())?;
-    check(&decoded)?;
-    Ok(decoded)
+    Ok(body)
 }
 
 /// What the specification demands of every request.
@@ -176,7 +182,7 @@ fn check_span(span: &Span) -> Result<(), String> {
     if !span.parent_span_id.is_empty() && !is_id(&span.parent_span_id, 8) {
         return Err("parent".to_owned());
     }
-    if span.name.is_empty() || !matches!(span.kind(), SpanKind::Server | SpanKind::Client) {
+    if span.name.is_empty() || span.kind() == SpanKind::Unspecified {
         return Err("name or kind".to_owned());
     }
     let times = span.start_time_unix_nano..=span.end_time_unix_nano;
@@ -195,6 +201,7 @@ fn check_span(span: &Span) -> Result<(), String> {
     }
     check_attributes(&span.attributes)?;
     let required: &[&str] = match (span.kind(), text(span, "db.system.name")) {
+        (SpanKind::Internal, _) => &[],
         (SpanKind::Server, _) => &["http.request.method", "url.path", "url.scheme"],
         (_, Some(_)) => &["db.operation.name"],
         _ => &[
@@ -208,7 +215,7 @@ fn check_span(span: &Span) -> Result<(), String> {
     missing.map_or(Ok(()), |key| Err(format!("no {key}")))
 }
 
-fn check_attributes(attributes: &[KeyValue]) -> Result<(), String> {
+pub(super) fn check_attributes(attributes: &[KeyValue]) -> Result<(), String> {
     let mut seen = HashSet::new();
     for attribute in attributes {
         let has_value = attribute

@@ -1,0 +1,89 @@
+//! What one generation of workers is forked with: its configuration, its sockets, its logs.
+
+use std::error::Error;
+use std::os::fd::OwnedFd;
+
+use super::log;
+use super::supervisor::Terms;
+use crate::config::Config;
+use crate::listener::{self, Activated, Listeners};
+
+/// What one generation of workers is forked with.
+#[derive(Debug)]
+pub(super) struct Deployment {
+    pub(super) number: u64,
+    pub(super) config: Config,
+    pub(super) listeners: Listeners,
+    /// One socket an address, which all workers share.
+    pub(super) admin: Listeners,
+    /// What new workers write their logs to.
+    pub(super) logs: Vec<Option<OwnedFd>>,
+}
+
+/// Why a deployment could not be prepared.
+pub(super) struct Unprepared {
+    pub(super) doing: &'static str,
+    pub(super) cause: Box<dyn Error>,
+}
+
+impl Deployment {
+    /// The first: binds and lets clients in, who wait for the workers.
+    pub(super) fn first(config: Config) -> Result<Self, Unprepared> {
+        let taking_over = "taking over the service manager's sockets";
+        let mut activated = Activated::take().map_err(Unprepared::when(taking_over))?;
+        let workers = config.server.workers;
+        let listeners = listener::bind(&config.http.bind, workers, &mut activated)
+            .map_err(Unprepared::when("binding the listening sockets"))?;
+        let admin = listener::bind(&config.admin.bind, 1, &mut activated)
+            .map_err(Unprepared::when("binding the admin listener"))?;
+        activated
+            .expect_none_left()
+            .map_err(Unprepared::when(taking_over))?;
+        let logs = log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
+        Ok(Self {
+            number: 1,
+            config,
+            listeners,
+            admin,
+            logs,
+        })
+    }
+
+    /// The next, with the sockets of the addresses that stay.
+    pub(super) fn next(&self, number: u64, config: Config) -> Result<Self, Unprepared> {
+        let workers = config.server.workers;
+        let mut none = Activated::default();
+        let listeners = listener::rebind(&self.listeners, &config.http.bind, workers, &mut none)
+            .map_err(Unprepared::when("binding the listening sockets"))?;
+        let admin = listener::rebind(&self.admin, &config.admin.bind, 1, &mut none)
+            .map_err(Unprepared::when("binding the admin listener"))?;
+        let logs = log::open_all(&config).map_err(Unprepared::when("opening the access log"))?;
+        Ok(Self {
+            number,
+            config,
+            listeners,
+            admin,
+            logs,
+        })
+    }
+
+    /// What its workers are judged by.
+    pub(super) fn terms(&self) -> Terms {
+        let server = &self.config.server;
+        Terms {
+            workers: server.workers,
+            graceful_wait: server.graceful_wait,
+            drain_wait: server.drain_wait,
+            heartbeat_timeout: server.heartbeat_timeout,
+        }
+    }
+}
+
+impl Unprepared {
+    pub(super) fn when<E: Error + 'static>(doing: &'static str) -> impl Fn(E) -> Self {
+        move |cause| Self {
+            doing,
+            cause: Box::new(cause),
+        }
+    }
+}
