@@ -5,13 +5,9 @@
 //! time, and answers that are made in pieces between which others run. A worker in its last drain
 //! goes on answering, so that the end can be watched.
 
-mod exposition;
 mod io;
-mod process;
 mod status;
 mod text;
-mod vhosts;
-mod workers;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -32,10 +28,10 @@ use tokio::time::timeout;
 
 use crate::listener::{Listeners, Shortage};
 use crate::route::Router;
-use crate::scoreboard::{Counter, Scoreboard, Slot, State};
-use crate::telemetry::{Event, Methods, emit};
+use crate::scoreboard::{Counter, Slot, State};
+use crate::telemetry::{Event, Source, emit, gather};
 use io::AdminIo;
-use text::Format;
+use text::{Format, Text};
 
 /// Connections at a time; more are closed at once.
 const CONNECTIONS: usize = 16;
@@ -48,15 +44,12 @@ const HEAD_FIELDS: usize = 32;
 
 /// What answers are made from.
 pub(crate) struct Facts {
-    pub(crate) board: Scoreboard,
     /// The answering worker.
     pub(crate) number: usize,
     pub(crate) slot: Slot,
     pub(crate) router: Rc<Router>,
-    /// Those that labels name.
-    pub(crate) methods: Methods,
-    /// Hash of the configuration in force.
-    pub(crate) configuration: String,
+    /// What metrics are read from.
+    pub(crate) source: Source,
 }
 
 /// Answers on these sockets until the task that this runs in ends.
@@ -147,8 +140,9 @@ async fn answer(request: Request<Incoming>, facts: Rc<Facts>) -> Result<Answer, 
     Ok(match request.uri().path() {
         "/metrics" => {
             let format = Format::wanted(request.headers());
-            let text = exposition::metrics(&facts, format).await;
-            reply(StatusCode::OK, format.content_type(), text)
+            let mut text = Text::new(format);
+            gather(&mut text, &facts.source).await;
+            reply(StatusCode::OK, format.content_type(), text.end())
         }
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => match readiness(&facts) {

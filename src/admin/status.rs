@@ -5,10 +5,9 @@ use std::time::SystemTime;
 use serde_json::{Value as Json, json};
 use tokio::task::yield_now;
 
-use super::exposition::Snapshot;
-use super::vhosts::busiest;
-use super::{Facts, process};
+use super::Facts;
 use crate::scoreboard::{Counter, Gauge, Reload, Seat};
+use crate::telemetry::{Snapshot, busiest, resident};
 
 /// Backends listed as dead, at most.
 const DEAD: usize = 1_000;
@@ -18,21 +17,21 @@ const VHOSTS: usize = 20;
 /// The object.
 pub(super) async fn status(facts: &Facts) -> Json {
     let mut workers = Vec::new();
-    let snapshot = Snapshot::of(facts.board);
-    for (number, seat) in facts.board.living() {
+    let snapshot = Snapshot::of(facts.source.board);
+    for (number, seat) in facts.source.board.living() {
         workers.push(worker(number, seat));
         yield_now().await;
     }
     let since = |moment| SystemTime::now().duration_since(moment).unwrap_or_default();
-    let master = facts.board.master();
+    let master = facts.source.board.master();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "configuration": facts.configuration,
-        "generation": facts.board.generation(),
-        "uptime": since(facts.board.started()).as_secs(),
-        "configured": since(facts.board.configured()).as_secs(),
+        "configuration": facts.source.configuration,
+        "generation": facts.source.board.generation(),
+        "uptime": since(facts.source.board.started()).as_secs(),
+        "configured": since(facts.source.board.configured()).as_secs(),
         "reloads": reloads(facts),
-        "master": { "pid": master, "memory": memory(master) },
+        "master": { "pid": master, "memory": resident(master) },
         "cgroupMemory": facts.slot.level(Gauge::CgroupMemory),
         "answeredBy": facts.number,
         "ready": super::readiness(facts).err().map_or(json!(true), Json::from),
@@ -47,6 +46,8 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "spansFailed": snapshot.count(Counter::SpansFailed),
             "recordsDropped": snapshot.count(Counter::RecordsDropped),
             "recordsFailed": snapshot.count(Counter::RecordsFailed),
+            "metricsDropped": snapshot.count(Counter::MetricsDropped),
+            "metricsFailed": snapshot.count(Counter::MetricsFailed),
             "interimResponses": snapshot.count(Counter::InterimLost),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },
@@ -63,7 +64,7 @@ fn worker(number: usize, seat: Seat) -> Json {
         "state": life.state.as_str(),
         "heartbeatAge": life.heartbeat_age.as_secs_f64(),
         "uptime": life.uptime.as_secs(),
-        "memory": memory(life.pid),
+        "memory": resident(life.pid),
         "memoryLimit": seat.level(Gauge::MemoryLimit),
         "allocator": {
             "allocated": seat.level(Gauge::Allocated),
@@ -83,15 +84,10 @@ fn worker(number: usize, seat: Seat) -> Json {
 /// How many reloads ended in which way.
 fn reloads(facts: &Facts) -> Json {
     let counts = Reload::ALL.map(|result| {
-        let count = facts.board.reloads(result);
+        let count = facts.source.board.reloads(result);
         (result.as_str().to_owned(), count.into())
     });
     Json::Object(counts.into_iter().collect())
-}
-
-/// Resident bytes; `null` when the process is gone.
-fn memory(pid: u32) -> Option<u64> {
-    process::read(pid).map(|process| process.resident_bytes)
 }
 
 fn links(facts: &Facts) -> Vec<Json> {
@@ -116,7 +112,7 @@ fn dead(facts: &Facts) -> Vec<Json> {
 }
 
 async fn vhosts(facts: &Facts) -> Vec<Json> {
-    let mut vhosts = busiest(facts.board).await;
+    let mut vhosts = busiest(facts.source.board).await;
     vhosts.sort_by_key(|vhost| std::cmp::Reverse(vhost.requests()));
     let shown = vhosts.iter().take(VHOSTS);
     shown

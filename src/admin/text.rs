@@ -3,13 +3,14 @@
 //! The two differ in the name of a counter's family, in exemplars and in the last line. A library
 //! that encodes keeps the data in registries of its own; ours is in shared memory.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 
 use crate::scoreboard::Exemplar;
 use crate::telemetry::names::{Kind, Metric};
+use crate::telemetry::{Buckets, Number, Pairs, Sink, seconds};
 
 /// The exposition format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,26 +46,12 @@ impl Format {
     }
 }
 
-/// Labels of a sample: name and value.
-pub(super) type Labels<'a> = [(&'a str, &'a str)];
-
-/// A histogram as it was counted.
-pub(super) struct Buckets<'a> {
-    /// Nanoseconds.
-    pub(super) bounds: &'a [u64],
-    /// One more than bounds.
-    pub(super) counts: &'a [u64],
-    /// Nanoseconds.
-    pub(super) sum: u64,
-    /// For each bucket, or none at all.
-    pub(super) exemplars: &'a [Option<Exemplar>],
-}
-
 /// The text so far.
 pub(super) struct Text {
     format: Format,
     text: String,
-    metric: &'static str,
+    /// The metric's name.
+    metric: String,
     suffix: &'static str,
 }
 
@@ -73,60 +60,9 @@ impl Text {
         Self {
             format,
             text: String::new(),
-            metric: "",
+            metric: String::new(),
             suffix: "",
         }
-    }
-
-    /// Begins a metric.
-    pub(super) fn begin(&mut self, metric: &Metric) {
-        let (kind, suffix) = match metric.kind {
-            Kind::Counter => ("counter", "_total"),
-            Kind::Gauge => ("gauge", ""),
-            Kind::Histogram => ("histogram", ""),
-        };
-        (self.metric, self.suffix) = (metric.name, suffix);
-        let family = match self.format {
-            Format::Prometheus => suffix,
-            Format::OpenMetrics => "",
-        };
-        let (name, help) = (metric.name, metric.help);
-        self.line(format_args!("# HELP {name}{family} {help}"));
-        self.line(format_args!("# TYPE {name}{family} {kind}"));
-    }
-
-    /// Adds a sample.
-    pub(super) fn sample(&mut self, labels: &Labels<'_>, value: impl Display) {
-        let suffix = self.suffix;
-        self.name(suffix, labels, None);
-        self.line(format_args!(" {value}"));
-    }
-
-    /// Adds a metric of one sample.
-    pub(super) fn single(&mut self, metric: &Metric, value: impl Display) {
-        self.begin(metric);
-        self.sample(&[], value);
-    }
-
-    /// Adds a histogram.
-    pub(super) fn histogram(&mut self, labels: &Labels<'_>, buckets: &Buckets<'_>) {
-        let bounds = buckets.bounds.iter().map(|bound| Some(seconds(*bound)));
-        let mut total = 0;
-        for (place, bound) in bounds.chain([None]).enumerate() {
-            total += buckets.counts[place];
-            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| format!("{bound:?}"));
-            self.name("_bucket", labels, Some(&bound));
-            let _ = write!(self.text, " {total}");
-            let exemplar = buckets.exemplars.get(place).copied().flatten();
-            if let Some(exemplar) = exemplar.filter(|_| self.format == Format::OpenMetrics) {
-                self.exemplar(&exemplar);
-            }
-            self.text.push('\n');
-        }
-        self.name("_sum", labels, None);
-        self.line(format_args!(" {}", seconds(buckets.sum)));
-        self.name("_count", labels, None);
-        self.line(format_args!(" {total}"));
     }
 
     /// The whole text.
@@ -138,17 +74,22 @@ impl Text {
     }
 
     fn exemplar(&mut self, exemplar: &Exemplar) {
-        let Exemplar { trace, value, at } = *exemplar;
+        let Exemplar {
+            trace,
+            span,
+            value,
+            at,
+        } = *exemplar;
         let value = seconds(value);
         let (secs, millis) = (at / 1_000, at % 1_000);
         let _ = write!(
             self.text,
-            " # {{trace_id=\"{trace:032x}\"}} {value} {secs}.{millis:03}"
+            " # {{trace_id=\"{trace:032x}\",span_id=\"{span:016x}\"}} {value} {secs}.{millis:03}"
         );
     }
 
-    fn name(&mut self, suffix: &str, labels: &Labels<'_>, bound: Option<&str>) {
-        self.text.push_str(self.metric);
+    fn name(&mut self, suffix: &str, labels: &Pairs<'_>, bound: Option<&str>) {
+        self.text.push_str(&self.metric);
         self.text.push_str(suffix);
         let bound = bound.map(|bound| ("le", bound));
         let mut separator = '{';
@@ -157,7 +98,12 @@ impl Text {
             if value.is_empty() {
                 continue;
             }
-            let _ = write!(self.text, "{separator}{name}=\"");
+            self.text.push(separator);
+            // Names are ASCII; Prometheus has no dots in them.
+            let letters = name.chars();
+            self.text
+                .extend(letters.map(|letter| if letter == '.' { '_' } else { letter }));
+            self.text.push_str("=\"");
             self.value(value);
             self.text.push('"');
             separator = ',';
@@ -185,13 +131,53 @@ impl Text {
     }
 }
 
-/// Nanoseconds as seconds.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "52 bits of nanoseconds are 52 days, to the last"
-)]
-fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
+impl Sink for Text {
+    fn begin(&mut self, metric: &'static Metric) {
+        let (kind, suffix) = match metric.kind {
+            Kind::Counter => ("counter", "_total"),
+            Kind::Level | Kind::Gauge => ("gauge", ""),
+            Kind::Histogram => ("histogram", ""),
+        };
+        (self.metric, self.suffix) = (metric.exposed(), suffix);
+        let family = match self.format {
+            Format::Prometheus => suffix,
+            Format::OpenMetrics => "",
+        };
+        let (name, help) = (&self.metric, metric.help);
+        // Writing to a string does not fail.
+        let _ = writeln!(self.text, "# HELP {name}{family} {help}");
+        let _ = writeln!(self.text, "# TYPE {name}{family} {kind}");
+    }
+
+    fn sample(&mut self, labels: &Pairs<'_>, value: impl Into<Number>) {
+        let suffix = self.suffix;
+        self.name(suffix, labels, None);
+        match value.into() {
+            Number::Count(count) => self.line(format_args!(" {count}")),
+            Number::Level(level) => self.line(format_args!(" {level}")),
+            Number::Real(real) => self.line(format_args!(" {real}")),
+        }
+    }
+
+    fn histogram(&mut self, labels: &Pairs<'_>, buckets: &Buckets<'_>) {
+        let bounds = buckets.bounds.iter().map(|bound| Some(seconds(*bound)));
+        let mut total = 0;
+        for (place, bound) in bounds.chain([None]).enumerate() {
+            total += buckets.counts[place];
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| format!("{bound:?}"));
+            self.name("_bucket", labels, Some(&bound));
+            let _ = write!(self.text, " {total}");
+            let exemplar = buckets.exemplars.get(place).copied().flatten();
+            if let Some(exemplar) = exemplar.filter(|_| self.format == Format::OpenMetrics) {
+                self.exemplar(&exemplar);
+            }
+            self.text.push('\n');
+        }
+        self.name("_sum", labels, None);
+        self.line(format_args!(" {}", seconds(buckets.sum)));
+        self.name("_count", labels, None);
+        self.line(format_args!(" {total}"));
+    }
 }
 
 #[cfg(test)]
@@ -199,25 +185,30 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::telemetry::{crowded, gather, pieces};
 
     const SIZES: Metric = Metric {
-        name: "a_seconds",
+        name: "a",
         kind: Kind::Histogram,
+        unit: "s",
         help: "What it says.",
+    };
+
+    const COUNTS: Metric = Metric {
+        name: "b",
+        kind: Kind::Counter,
+        unit: "{thing}",
+        help: "Counts.",
     };
 
     fn write(format: Format) -> String {
         let mut text = Text::new(format);
-        let counter = Metric {
-            name: "b",
-            kind: Kind::Counter,
-            help: "Counts.",
-        };
-        text.begin(&counter);
-        text.sample(&[("x", "a\"b\\c\nd"), ("y", "")], 3);
+        text.begin(&COUNTS);
+        text.sample(&[("x.z", "a\"b\\c\nd"), ("y", "")], 3_u64);
         text.begin(&SIZES);
         let exemplar = Exemplar {
             trace: 0xABC,
+            span: 0xDE,
             value: 1_500_000,
             at: 1_700_000_000_042,
         };
@@ -235,7 +226,7 @@ mod tests {
     fn prometheus_text_has_no_exemplars() {
         let expected = r#"# HELP b_total Counts.
 # TYPE b_total counter
-b_total{x="a\"b\\c\nd"} 3
+b_total{x_z="a\"b\\c\nd"} 3
 # HELP a_seconds What it says.
 # TYPE a_seconds histogram
 a_seconds_bucket{m="GET",le="5e-6"} 1
@@ -251,17 +242,40 @@ a_seconds_count{m="GET"} 3
     fn openmetrics_has_exemplars_and_an_end() {
         let expected = r#"# HELP b Counts.
 # TYPE b counter
-b_total{x="a\"b\\c\nd"} 3
+b_total{x_z="a\"b\\c\nd"} 3
 # HELP a_seconds What it says.
 # TYPE a_seconds histogram
 a_seconds_bucket{m="GET",le="5e-6"} 1
-a_seconds_bucket{m="GET",le="2.0"} 3 # {trace_id="00000000000000000000000000000abc"} 0.0015 1700000000.042
+a_seconds_bucket{m="GET",le="2.0"} 3 # {trace_id="00000000000000000000000000000abc",span_id="00000000000000de"} 0.0015 1700000000.042
 a_seconds_bucket{m="GET",le="+Inf"} 3
 a_seconds_sum{m="GET"} 0.0015
 a_seconds_count{m="GET"} 3
 # EOF
 "#;
         assert_eq!(write(Format::OpenMetrics), expected);
+    }
+
+    #[test]
+    #[ignore = "a measurement: cargo test --release --lib big_scrape -- --ignored --nocapture"]
+    fn big_scrape() {
+        for (workers, vhosts) in [(2, 100), (64, 100), (64, 1_000)] {
+            let source = crowded(workers, vhosts);
+            let mut runs: Vec<_> = (0..20)
+                .map(|_| {
+                    let mut text = Text::new(Format::OpenMetrics);
+                    let began = std::time::Instant::now();
+                    let (longest, polls) = pieces(gather(&mut text, &source));
+                    (longest, began.elapsed(), polls, text.end().len())
+                })
+                .collect();
+            runs.sort();
+            let (longest, all, polls, bytes) = runs[runs.len() / 2];
+            let worst = runs[runs.len() - 1].0;
+            eprintln!(
+                "{workers} workers, {vhosts} vhosts: {bytes} bytes in {all:?}, {polls} pieces, \
+                 longest {longest:?} in the middle run, {worst:?} in the worst"
+            );
+        }
     }
 
     #[test]

@@ -32,8 +32,14 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     for bind in &config.https {
         check_listener(bind, findings);
     }
-    if let Some(traces) = &config.telemetry.traces {
-        check_files(&traces.exporter, findings);
+    let traces = config
+        .telemetry
+        .traces
+        .iter()
+        .map(|traces| &traces.exporter);
+    let metrics = config.telemetry.metrics.iter().map(|push| &push.exporter);
+    for exporter in traces.chain(metrics) {
+        check_files(exporter, findings);
     }
     if let Some(logs) = &config.telemetry.logs {
         check_files(&logs.exporter, findings);

@@ -46,12 +46,12 @@ pub(crate) use check::check;
 pub(crate) use findings::Findings;
 pub(crate) use load::find;
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
-pub use origin::Origin;
+pub use origin::{Loaded, Origin};
 pub use quick::QuickRoute;
 pub(crate) use show::{hash, show};
 pub use telemetry::{
-    ExportQueue, Exporter, Level, Limits, Logs, Propagator, Sampler, Signal, Story, Telemetry,
-    Traces,
+    Exemplars, ExportQueue, Exporter, Level, Limits, Logs, MetricsPush, Propagator, Sampler,
+    Signal, Story, Telemetry, Temporality, Traces,
 };
 pub use variables::Variable;
 

@@ -1,5 +1,5 @@
-//! Traces, and the process's own story: whether and where they are exported, which are kept, and what
-//! travels with requests.
+//! Traces, metrics and the process's own story: whether and where they are exported, which are kept, and
+//! what travels with requests.
 //!
 //! The section `telemetry` of the file and the variables of OpenTelemetry's specification say the
 //! same things; the environment wins. Nothing is exported until one of them names an endpoint.
@@ -10,6 +10,7 @@ mod file;
 mod files;
 mod logs;
 mod methods;
+mod metrics;
 mod show;
 mod signal;
 mod story;
@@ -25,6 +26,7 @@ use self::env::{Env, Lookup};
 pub(super) use self::file::Telemetry as WrittenTelemetry;
 pub(super) use self::files::check_files;
 pub use self::logs::Logs;
+pub use self::metrics::{Exemplars, MetricsPush, Temporality};
 pub(super) use self::show::show;
 pub use self::signal::Signal;
 pub use self::story::{Level, Story};
@@ -47,6 +49,10 @@ pub struct Telemetry {
     pub logs: Option<Logs>,
     /// How it tells it on standard error, and as spans.
     pub story: Story,
+    /// `None`: they are not pushed.
+    pub metrics: Option<MetricsPush>,
+    /// Which requests become exemplars of metrics.
+    pub exemplars: Exemplars,
     /// The response header that tells the trace id. Default: none.
     pub trace_header: Option<HeaderName>,
     /// Whether answers of our own carry `Proxy-Status`. Default true.
@@ -153,6 +159,10 @@ pub(super) fn resolve(
     let has_logs = Signal::Logs.is_on(&mut env) && !is_disabled;
     let logs = logs::logs(&written.logs, &mut env);
     let story = story::story(&written, &mut env);
+    let has_metrics = Signal::Metrics.is_on(&mut env) && !is_disabled;
+    let section = written.metrics.as_ref();
+    let exemplars = metrics::exemplars(section.unwrap_or(&Default::default()), &mut env);
+    let metrics = metrics::metrics(section.unwrap_or(&Default::default()), &mut env);
     unsupported(&mut env);
     let known_methods = methods::known(&written, &mut env);
     let traces = traces(written, &mut env);
@@ -163,6 +173,8 @@ pub(super) fn resolve(
         traces: traces.filter(|_| has_traces),
         logs: logs.filter(|_| has_logs),
         story,
+        metrics: metrics.filter(|_| has_metrics),
+        exemplars,
         trace_header,
         proxy_status,
     }

@@ -270,8 +270,8 @@ impl Exchange {
             trace: self.trace.as_ref().map(|trace| trace.as_record(&spans)),
         };
         debug!(?record, "exchange finished");
-        let exported = self.sinks.tracer.write(&record);
-        self.sinks.metrics.record(&record, exported);
+        let is_exported = self.sinks.tracer.write(&record);
+        self.sinks.metrics.record(&record, is_exported);
         self.sinks.access_log.write(&record);
     }
 }

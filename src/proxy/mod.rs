@@ -87,7 +87,7 @@ impl Proxy {
             budget: RefCell::default(),
             sinks: Rc::new(Sinks {
                 access_log,
-                metrics: Metrics::new(slot, methods),
+                metrics: Metrics::new(slot, methods, config.telemetry.exemplars),
                 tracer,
                 slot,
                 is_ending: Cell::new(false),

@@ -52,6 +52,8 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
         driver,
         telemetry: Telemetry {
             resource: Vec::new(),
+            metrics: None,
+            exemplars: crate::config::Exemplars::TraceBased,
             known_methods: Vec::new(),
             propagators: Vec::new(),
             traces: None,

@@ -60,6 +60,12 @@ pub(crate) enum Counter {
     SpansDropped,
     /// Spans that the collector did not take, or that died with their worker.
     SpansFailed,
+    /// Exports of all metrics that the collector took.
+    MetricsExported,
+    /// Exports that it took in part only, or not at all.
+    MetricsFailed,
+    /// Exports that were due while another was still on its way.
+    MetricsDropped,
     /// Looks at the worker's memory that found it over its limit.
     MemoryOverLimit,
     /// Times that unused memory was given back to the system.

@@ -19,11 +19,22 @@ pub(crate) enum State {
     Draining = 3,
     /// Dead and reaped.
     Gone = 4,
+    /// Through with everything: its last log lines and telemetry leave.
+    Leaving = 5,
 }
 
 impl State {
+    /// All states, in the order of a life.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Serving,
+        Self::Draining,
+        Self::Leaving,
+        Self::Gone,
+    ];
+
     fn of(number: u64) -> Self {
-        [Self::Starting, Self::Serving, Self::Draining]
+        Self::ALL
             .into_iter()
             .find(|state| *state as u64 == number)
             .unwrap_or(Self::Gone)
@@ -36,6 +47,7 @@ impl State {
             Self::Serving => "serving",
             Self::Draining => "draining",
             Self::Gone => "gone",
+            Self::Leaving => "leaving",
         }
     }
 }
@@ -79,14 +91,26 @@ pub(crate) struct Life {
     /// Since its runtime last turned.
     pub(crate) heartbeat_age: Duration,
     pub(crate) uptime: Duration,
+    /// When it was forked, by a clock that all processes share: later is younger.
+    pub(crate) started: Duration,
     /// Exchanges that it finished.
     pub(crate) exchanges: u64,
     /// Connections that it accepted.
     pub(crate) connections: u64,
 }
 
+/// A heartbeat older than this is that of a runtime that does not turn.
+const HUNG: Duration = Duration::from_secs(5);
+
+impl Life {
+    /// Whether the worker's runtime turns.
+    pub(crate) fn turns(&self) -> bool {
+        self.heartbeat_age < HUNG
+    }
+}
+
 /// What a dead worker leaves behind: what it held, and what it owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Estate {
     pub(crate) exchanges: u64,
     pub(crate) connections: u64,
@@ -102,7 +126,7 @@ pub(crate) struct Estate {
 impl Seat {
     /// How it is with the worker.
     pub(crate) fn life(&self) -> Life {
-        let now = uptime_millis();
+        let now = monotonic_millis();
         let since = |field| Duration::from_millis(now.saturating_sub(self.read(field)));
         let own = |counter, first| self.count(counter).saturating_sub(self.read(first));
         Life {
@@ -112,6 +136,7 @@ impl Seat {
             generation: self.read(Field::Generation),
             heartbeat_age: since(Field::Heartbeat),
             uptime: since(Field::Started),
+            started: Duration::from_millis(self.read(Field::Started)),
             exchanges: own(Counter::Exchanges, Field::FirstExchange),
             connections: own(Counter::Connections, Field::FirstConnection),
         }
@@ -121,7 +146,7 @@ impl Seat {
     /// its affair.
     pub(crate) fn occupy(&self, occupant: Occupant) {
         self.set(Field::Pid, 0);
-        self.set(Field::Started, uptime_millis());
+        self.set(Field::Started, monotonic_millis());
         self.set(Field::Slot, occupant.slot as u64);
         self.set(Field::Generation, occupant.generation);
         self.set(Field::Logs, occupant.logs as u64);
@@ -144,7 +169,7 @@ impl Seat {
 
     /// Shows that the worker's runtime still turns: writes the time.
     pub(crate) fn beat(&self) {
-        self.set(Field::Heartbeat, uptime_millis());
+        self.set(Field::Heartbeat, monotonic_millis());
     }
 
     /// Closes the books of a dead worker, for the master, and gives what it left behind. From here
@@ -197,7 +222,7 @@ impl Seat {
 }
 
 /// Milliseconds of the monotonic clock, which all processes share.
-fn uptime_millis() -> u64 {
+pub(crate) fn monotonic_millis() -> u64 {
     // Cannot fail for a clock that every Linux has; 0 reads as "never" rather than ending a worker.
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)

@@ -17,8 +17,8 @@ const SERIES: usize = 256;
 /// The key of all others.
 pub(crate) const OVERFLOW: u64 = u64::MAX;
 const BUCKETS: usize = HTTP_BOUNDS.len() + 1;
-/// Trace id in two, value, time, check.
-const EXEMPLAR: usize = 5;
+/// Trace id in two, span id, value, time, check.
+const EXEMPLAR: usize = 6;
 const FIRST_EXEMPLAR: usize = BUCKETS + 1;
 const STRIDE: usize = (FIRST_EXEMPLAR + BUCKETS * EXEMPLAR).next_multiple_of(8);
 pub(super) const CELLS: usize = SERIES + (SERIES + 1) * STRIDE;
@@ -27,6 +27,7 @@ pub(super) const CELLS: usize = SERIES + (SERIES + 1) * STRIDE;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exemplar {
     pub(crate) trace: u128,
+    pub(crate) span: u64,
     /// Nanoseconds.
     pub(crate) value: u64,
     /// Milliseconds since 1970.
@@ -66,15 +67,17 @@ impl Series {
 }
 
 impl Seat {
-    /// Adds the duration of a request; `key` stands for its labels, neither 0 nor [`OVERFLOW`].
-    pub(crate) fn time_request(&self, key: u64, took: Duration, trace: Option<u128>) {
+    /// Adds the duration of a request; `key` stands for its labels, neither 0 nor [`OVERFLOW`], and
+    /// `ids` are those of its trace and span.
+    pub(crate) fn time_request(&self, key: u64, took: Duration, ids: Option<(u128, u64)>) {
         let cells = self.series(self.place(key));
         let bucket = observe(cells, &HTTP_BOUNDS, nanos(took));
-        let Some(trace) = trace else { return };
+        let Some((trace, span)) = ids else { return };
         let at = SystemTime::now().duration_since(UNIX_EPOCH);
         let at = u64::try_from(at.unwrap_or_default().as_millis()).unwrap_or(0);
         let exemplar = Exemplar {
             trace,
+            span,
             value: nanos(took),
             at,
         };
@@ -146,14 +149,15 @@ impl Exemplar {
     fn parts(self) -> [u64; EXEMPLAR] {
         #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
         let (high, low) = ((self.trace >> 64) as u64, self.trace as u64);
-        let check = high ^ low ^ self.value ^ self.at;
-        [high, low, self.value, self.at, check]
+        let check = high ^ low ^ self.span ^ self.value ^ self.at;
+        [high, low, self.span, self.value, self.at, check]
     }
 
     fn from_parts(parts: [u64; EXEMPLAR]) -> Option<Self> {
-        let [high, low, value, at, _] = parts;
+        let [high, low, span, value, at, _] = parts;
         let exemplar = Self {
             trace: u128::from(high) << 64 | u128::from(low),
+            span,
             value,
             at,
         };

@@ -6,11 +6,11 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::TraceId;
 use super::busiest::Busiest;
 use super::methods::Methods;
 use super::names::{METHODS, VERSIONS, WORDS, place};
 use super::record::{AttemptRecord, Record};
+use crate::config::Exemplars;
 use crate::scoreboard::{Counter, Slot, Tally, Timing, Visit};
 
 /// Switching Protocols: from there on the exchange is a tunnel.
@@ -20,22 +20,24 @@ const SWITCHED: u16 = 101;
 pub(crate) struct Metrics {
     slot: Slot,
     methods: Methods,
+    exemplars: Exemplars,
     busiest: RefCell<Busiest>,
 }
 
 impl Metrics {
     /// Goes on where the last worker of this slot stopped.
-    pub(crate) fn new(slot: Slot, methods: Methods) -> Self {
+    pub(crate) fn new(slot: Slot, methods: Methods, exemplars: Exemplars) -> Self {
         Self {
             slot,
             methods,
+            exemplars,
             busiest: RefCell::new(Busiest::new(slot)),
         }
     }
 
-    /// Measures a finished exchange; a trace that is exported is remembered as an example of its
-    /// duration.
-    pub(crate) fn record(&self, record: &Record<'_>, trace: Option<TraceId>) {
+    /// Measures a finished exchange; one whose trace is exported may be remembered as an example of
+    /// its duration.
+    pub(crate) fn record(&self, record: &Record<'_>, is_exported: bool) {
         let slot = self.slot;
         slot.tally(Tally::Exchanges, place(&WORDS, record.end));
         slot.add(Counter::BytesReceived, record.bytes_received);
@@ -47,7 +49,7 @@ impl Metrics {
             slot.time_request(
                 Labels::of(record, &self.methods).pack(),
                 record.total,
-                trace.map(|trace| u128::from_be_bytes(trace.0)),
+                self.exemplar(record, is_exported),
             );
         }
         self.time_lookup(record);
@@ -63,6 +65,18 @@ impl Metrics {
             };
             self.busiest.borrow_mut().visit(route.vhost, &visit);
         }
+    }
+
+    /// The trace and the span by which a request becomes an exemplar, if it does.
+    fn exemplar(&self, record: &Record<'_>, is_exported: bool) -> Option<(u128, u64)> {
+        let is_wanted = match self.exemplars {
+            Exemplars::AlwaysOff => false,
+            Exemplars::TraceBased => is_exported,
+            Exemplars::AlwaysOn => true,
+        };
+        let trace = record.trace.as_ref().filter(|_| is_wanted)?;
+        let span = trace.span?;
+        Some((u128::from_be_bytes(trace.id.0), u64::from_be_bytes(span.0)))
     }
 
     fn time_lookup(&self, record: &Record<'_>) {
@@ -160,6 +174,7 @@ impl Labels {
 #[cfg(test)]
 mod tests {
     use super::super::record::samples;
+    use super::super::{SpanId, TraceId, TraceRecord};
     use super::*;
 
     fn methods() -> Methods {
@@ -186,8 +201,8 @@ mod tests {
     #[test]
     fn a_record_moves_its_cells_and_no_others() {
         let slot = Slot::detached();
-        let metrics = Metrics::new(slot, methods());
-        metrics.record(&samples::record(), Some(TraceId(7_u128.to_be_bytes())));
+        let metrics = Metrics::new(slot, methods(), Exemplars::TraceBased);
+        metrics.record(&traced(Some(SpanId([0, 0, 0, 0, 0, 0, 0, 3]))), true);
         assert_eq!(slot.tallied(Tally::Exchanges, 0), 1);
         assert_eq!(slot.tallied(Tally::Attempts, 0), 1);
         assert_eq!(slot.count(Counter::BytesSent), 101);
@@ -199,11 +214,51 @@ mod tests {
         assert_eq!((METHODS[labels.method], labels.status), ("GET", 200));
         // 12 ms: above 10, up to 25.
         assert_eq!((series.buckets[2], series.sum), (1, 12_000_000));
-        assert_eq!(series.exemplars[2].map(|exemplar| exemplar.trace), Some(7));
+        let ids = series.exemplars[2].map(|exemplar| (exemplar.trace, exemplar.span));
+        assert_eq!(ids, Some((7, 3)));
         assert_eq!(slot.timed(Timing::LookupRedis).1, 300_000);
         assert_eq!(slot.timed(Timing::Connect).0.iter().sum::<u64>(), 1);
         assert_eq!(slot.timed(Timing::Resolve).0.iter().sum::<u64>(), 0);
         assert_eq!(slot.visits(1).unwrap().name, "id-a.test");
+    }
+
+    /// A record with a trace, in which we have this span.
+    fn traced(span: Option<SpanId>) -> Record<'static> {
+        let trace = TraceRecord {
+            id: TraceId(7_u128.to_be_bytes()),
+            span,
+            parent: None,
+            flags: 0,
+            state: b"",
+            is_https: false,
+            host: None,
+            port: None,
+            attempts: &[],
+        };
+        Record {
+            trace: Some(trace),
+            ..samples::record()
+        }
+    }
+
+    #[test]
+    fn exemplars_are_those_that_were_asked_for() {
+        use Exemplars::{AlwaysOff, AlwaysOn, TraceBased};
+        let span = Some(SpanId([1; 8]));
+        let cases = [
+            (TraceBased, true, span, true),
+            (TraceBased, false, span, false),
+            (AlwaysOn, false, span, true),
+            (AlwaysOn, false, None, false),
+            (AlwaysOff, true, span, false),
+        ];
+        for (exemplars, is_exported, span, expected) in cases {
+            let slot = Slot::detached();
+            Metrics::new(slot, methods(), exemplars).record(&traced(span), is_exported);
+            let (_, series) = slot.requests().next().unwrap();
+            let has_one = series.exemplars[2].is_some();
+            assert_eq!(has_one, expected, "{exemplars:?} {is_exported} {span:?}");
+        }
     }
 
     #[test]
@@ -215,7 +270,7 @@ mod tests {
             responded: Some(Duration::from_millis(3)),
             ..samples::record()
         };
-        Metrics::new(slot, methods()).record(&record, None);
+        Metrics::new(slot, methods(), Exemplars::TraceBased).record(&record, false);
         assert_eq!(slot.requests().count(), 0);
         let (buckets, sum) = slot.timed(Timing::Tunnel);
         assert_eq!(buckets.iter().sum::<u64>(), 1);
@@ -237,7 +292,7 @@ mod tests {
                 attempts: &[],
                 ..samples::record()
             };
-            Metrics::new(slot, methods()).record(&record, None);
+            Metrics::new(slot, methods(), Exemplars::TraceBased).record(&record, false);
             assert_eq!(slot.timed(timing).0.iter().sum::<u64>(), 1, "{end}");
             assert_eq!(slot.visits(1), None, "{end}");
         }

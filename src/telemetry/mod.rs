@@ -7,10 +7,12 @@ mod base64;
 mod busiest;
 mod events;
 mod export;
+mod gather;
 mod methods;
 mod metrics;
 pub(crate) mod names;
 mod otlp;
+mod push;
 mod record;
 mod stderr;
 mod story;
@@ -23,8 +25,15 @@ pub(crate) use access_log::{AccessLog, Process, example_line};
 pub(crate) use events::{
     Closing, DeathReport, Event, Figures, Lifecycle, MemoryEvent, MemoryFigures, emit,
 };
+pub(crate) use gather::{
+    Buckets, Number, Pairs, Sink, Snapshot, Source, busiest, gather, resident,
+};
+#[cfg(test)]
+pub(crate) use gather::{crowded, pieces};
 pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
+pub(crate) use otlp::seconds;
+pub(crate) use push::Push;
 pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
 pub(crate) use story::{Story, init};
 pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

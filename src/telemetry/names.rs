@@ -1,33 +1,64 @@
 //! The names of metrics and labels, and the closed sets that label values come from.
 //!
-//! To add a metric: a constant here (the name of the semantic conventions where there is one, as
-//! Prometheus spells it, else `hipache_…` with its unit; no `_total`, which belongs to the sample),
-//! its cells in `scoreboard`, its lines in `admin::exposition`, its row in `docs/metrics.md`; a test
-//! compares that table with this file. A label is added only if its values are a closed set or
-//! bounded; host, path and backend never are one. What is exposed once is not renamed.
+//! Names are OpenTelemetry's; those of Prometheus are made from them, so that what is scraped and
+//! what is pushed cannot disagree. To add a metric: a constant here (the name of the semantic
+//! conventions where there is one, else `hipache.…`, and its unit in UCUM), its cells in
+//! `scoreboard`, its lines in `gather`, its row in `docs/metrics.md`; a test compares that table
+//! with this file. A label is added only if its values are a closed set or bounded; host, path and
+//! backend never are one. What is exposed once is not renamed.
 
 /// What kind of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// What only grows.
     Counter,
+    /// What goes up and down and can be added up: OpenTelemetry's UpDownCounter.
+    Level,
+    /// What goes up and down and cannot.
     Gauge,
     Histogram,
 }
 
-/// A metric: name, kind, and what it says.
+/// A metric: name, kind, unit, and what it says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
+    /// In UCUM; empty where there is none.
+    pub(crate) unit: &'static str,
     pub(crate) help: &'static str,
 }
 
+impl Metric {
+    /// The name in Prometheus, as OpenTelemetry's compatibility rules make it, without the `_total`
+    /// of a counter's sample.
+    pub(crate) fn exposed(&self) -> String {
+        // There `_count` belongs to histograms.
+        match self.name {
+            "process.thread.count" => return "process_threads".to_owned(),
+            "process.unix.file_descriptor.count" => return "process_open_fds".to_owned(),
+            _ => {}
+        }
+        let mut name = self.name.replace('.', "_");
+        let suffix = match self.unit {
+            "s" => "_seconds",
+            "By" => "_bytes",
+            _ => "",
+        };
+        if !name.ends_with(suffix) {
+            name.push_str(suffix);
+        }
+        name
+    }
+}
+
 macro_rules! metrics {
-    ($($constant:ident: $kind:ident $name:literal $help:literal;)*) => {
+    ($($constant:ident: $kind:ident $name:literal $unit:literal $help:literal;)*) => {
         $(#[doc = $help]
         pub(crate) const $constant: Metric = Metric {
             name: $name,
             kind: Kind::$kind,
+            unit: $unit,
             help: $help,
         };)*
         /// Every metric, in the order of this file.
@@ -37,77 +68,79 @@ macro_rules! metrics {
 }
 
 metrics! {
-    REQUEST_DURATION: Histogram "http_server_request_duration_seconds" "Duration of HTTP requests, tunnels excepted.";
-    ACTIVE_REQUESTS: Gauge "http_server_active_requests" "Requests in flight, tunnels included.";
-    EXCHANGES: Counter "hipache_exchanges" "Exchanges finished, by how they ended.";
-    CONNECTIONS: Counter "hipache_connections" "Connections accepted.";
-    SILENT: Counter "hipache_connections_silent" "Connections that ended without a single byte.";
-    OPEN_CONNECTIONS: Gauge "hipache_connections_open" "Connections open.";
-    RECEIVED: Counter "hipache_received_bytes" "Bytes read from clients by finished exchanges.";
-    SENT: Counter "hipache_sent_bytes" "Bytes written to clients by finished exchanges.";
-    TUNNELS: Counter "hipache_tunnels" "Tunnels (WebSocket) opened.";
-    OPEN_TUNNELS: Gauge "hipache_tunnels_open" "Tunnels open.";
-    TUNNEL_DURATION: Histogram "hipache_tunnel_duration_seconds" "Life of tunnels, from the 101 to the end.";
-    LOOKUP_DURATION: Histogram "hipache_route_lookup_duration_seconds" "How long requests waited for routing.";
-    LOOKUPS: Counter "hipache_store_lookups" "Lookups answered by the store of routes, caches not counted.";
-    LOOKUPS_FAILED: Counter "hipache_store_lookups_failed" "Lookups that the store of routes failed to answer.";
-    REDIS_LINKS: Gauge "hipache_redis_links_up" "Connections to Redis that are up.";
-    ATTEMPTS: Counter "hipache_upstream_attempts" "Attempts over, by how they ended.";
-    ATTEMPTS_STARTED: Counter "hipache_upstream_attempts_started" "Attempts started.";
-    RETRIES: Counter "hipache_upstream_retries" "Attempts after the first.";
-    RETRIES_REFUSED: Counter "hipache_upstream_retries_refused" "Retries refused by the budget.";
-    DEAD_MARKS: Counter "hipache_dead_marks" "Backends marked dead.";
-    MARKS_LOST: Counter "hipache_dead_marks_lost" "Dead marks that could not be written or announced.";
-    CONNECTS: Counter "hipache_upstream_connects" "Connections to backends opened.";
-    REUSES: Counter "hipache_upstream_reuses" "Requests sent on a kept connection.";
-    WAITS: Counter "hipache_upstream_waits" "Requests that had to wait for a free connection.";
-    INTERIM_LOST: Counter "hipache_interim_responses_lost" "1xx responses let go because their clients did not read them in time.";
-    WAIT_DURATION: Histogram "hipache_upstream_wait_duration_seconds" "How long requests waited for a free connection.";
-    CONNECT_DURATION: Histogram "hipache_upstream_connect_duration_seconds" "Steps of connecting to a backend.";
-    FIRST_BYTE_DURATION: Histogram "hipache_upstream_first_byte_duration_seconds" "From the pick of a backend to the head of its response.";
-    LOG_LINES: Counter "hipache_access_log_lines" "Access-log lines by what became of them.";
-    SPANS: Counter "hipache_spans" "Spans by what became of them.";
-    LOG_RECORDS: Counter "hipache_log_records" "Log records of the process's own story by what became of them.";
-    LOG_BYTES: Counter "hipache_access_log_bytes" "Bytes of access log written.";
-    VHOST_REQUESTS: Counter "hipache_vhost_requests" "Requests of the busiest vhosts by status class; others under `other`.";
-    VHOST_FAILED: Counter "hipache_vhost_requests_failed" "Requests of the busiest vhosts that did not end well.";
-    VHOST_SENT: Counter "hipache_vhost_sent_bytes" "Bytes written to clients for the busiest vhosts.";
-    VHOST_DURATION: Histogram "hipache_vhost_request_duration_seconds" "Duration of requests of the busiest vhosts.";
-    VHOST_FORGOTTEN: Counter "hipache_vhost_requests_forgotten" "Requests of vhosts that gave up their place and are shown no longer.";
-    WORKER_STATE: Gauge "hipache_worker_state" "1 for the state that the worker is in.";
-    WORKER_EXCHANGES: Counter "hipache_worker_exchanges" "Exchanges finished by the workers of a seat.";
-    WORKER_UPTIME: Gauge "hipache_worker_uptime_seconds" "Age of the worker.";
-    WORKER_HEARTBEAT: Gauge "hipache_worker_heartbeat_age_seconds" "Since the worker's runtime last turned.";
-    WORKER_DEATHS: Counter "hipache_worker_deaths" "Workers that died while the proxy ran, by reason; each is replaced.";
-    MEMORY_LIMIT: Gauge "hipache_worker_memory_limit_bytes" "Memory that a worker may use; 0 is no limit.";
-    CGROUP_MEMORY: Gauge "hipache_cgroup_memory_bytes" "Memory that the control group uses, page cache included.";
-    OVER_LIMIT: Counter "hipache_memory_over_limit" "Looks at a worker's memory that found it over its limit.";
-    PURGES: Counter "hipache_memory_purges" "Times that a worker over its limit gave memory back.";
-    PURGED: Counter "hipache_memory_purged_bytes" "Bytes given back by workers over their limit.";
-    REPLACEMENTS_WANTED: Counter "hipache_worker_replacements_wanted" "Times that a worker asked to be replaced for its memory.";
-    REPLACEMENTS: Counter "hipache_worker_replacements" "Workers whose place another took, by reason.";
-    RELOADS: Counter "hipache_reloads" "Reloads of the configuration, by result.";
-    CONFIGURED: Gauge "hipache_configured_timestamp_seconds" "When the configuration in force was read: at the last reload that was done, or at the start.";
-    GENERATION: Gauge "hipache_generation" "The generation of workers that serves; each reload or upgrade makes one.";
-    MEMORY: Gauge "hipache_allocator_bytes" "jemalloc's own figures.";
-    CPU: Counter "process_cpu_time_seconds" "CPU time of a process; begins anew with each worker.";
-    RESIDENT: Gauge "process_memory_usage_bytes" "Resident memory of a process.";
-    VIRTUAL: Gauge "process_memory_virtual_bytes" "Virtual memory of a process.";
-    THREADS: Gauge "process_threads" "Threads of a process.";
-    DESCRIPTORS: Gauge "process_open_fds" "Open file descriptors of a process.";
-    UPTIME: Gauge "process_uptime_seconds" "Age of the master.";
-    BUILD: Gauge "hipache_build_info" "1; the version is in the label.";
-    CONFIGURATION: Gauge "hipache_configuration_info" "1; the hash of the configuration in force is in the label.";
-    ADMIN_REFUSED: Counter "hipache_admin_connections_refused" "Connections to the admin listener beyond its limit.";
+    REQUEST_DURATION: Histogram "http.server.request.duration" "s" "Duration of HTTP requests, tunnels excepted.";
+    ACTIVE_REQUESTS: Level "http.server.active_requests" "{request}" "Requests in flight, tunnels included.";
+    EXCHANGES: Counter "hipache.exchanges" "{exchange}" "Exchanges finished, by how they ended.";
+    CONNECTIONS: Counter "hipache.connections" "{connection}" "Connections accepted.";
+    SILENT: Counter "hipache.connections_silent" "{connection}" "Connections that ended without a single byte.";
+    OPEN_CONNECTIONS: Level "hipache.connections_open" "{connection}" "Connections open.";
+    RECEIVED: Counter "hipache.received" "By" "Bytes read from clients by finished exchanges.";
+    SENT: Counter "hipache.sent" "By" "Bytes written to clients by finished exchanges.";
+    TUNNELS: Counter "hipache.tunnels" "{tunnel}" "Tunnels (WebSocket) opened.";
+    OPEN_TUNNELS: Level "hipache.tunnels_open" "{tunnel}" "Tunnels open.";
+    TUNNEL_DURATION: Histogram "hipache.tunnel.duration" "s" "Life of tunnels, from the 101 to the end.";
+    LOOKUP_DURATION: Histogram "hipache.route.lookup.duration" "s" "How long requests waited for routing.";
+    LOOKUPS: Counter "hipache.store.lookups" "{lookup}" "Lookups answered by the store of routes, caches not counted.";
+    LOOKUPS_FAILED: Counter "hipache.store.lookups_failed" "{lookup}" "Lookups that the store of routes failed to answer.";
+    REDIS_LINKS: Level "hipache.redis.links_up" "{connection}" "Connections to Redis that are up.";
+    ATTEMPTS: Counter "hipache.upstream.attempts" "{attempt}" "Attempts over, by how they ended.";
+    ATTEMPTS_STARTED: Counter "hipache.upstream.attempts_started" "{attempt}" "Attempts started.";
+    RETRIES: Counter "hipache.upstream.retries" "{attempt}" "Attempts after the first.";
+    RETRIES_REFUSED: Counter "hipache.upstream.retries_refused" "{attempt}" "Retries refused by the budget.";
+    DEAD_MARKS: Counter "hipache.dead_marks" "{mark}" "Backends marked dead.";
+    MARKS_LOST: Counter "hipache.dead_marks_lost" "{mark}" "Dead marks that could not be written or announced.";
+    CONNECTS: Counter "hipache.upstream.connects" "{connection}" "Connections to backends opened.";
+    REUSES: Counter "hipache.upstream.reuses" "{request}" "Requests sent on a kept connection.";
+    WAITS: Counter "hipache.upstream.waits" "{request}" "Requests that had to wait for a free connection.";
+    INTERIM_LOST: Counter "hipache.interim_responses_lost" "{response}" "1xx responses let go because their clients did not read them in time.";
+    WAIT_DURATION: Histogram "hipache.upstream.wait.duration" "s" "How long requests waited for a free connection.";
+    CONNECT_DURATION: Histogram "hipache.upstream.connect.duration" "s" "Steps of connecting to a backend.";
+    FIRST_BYTE_DURATION: Histogram "hipache.upstream.first_byte.duration" "s" "From the pick of a backend to the head of its response.";
+    LOG_LINES: Counter "hipache.access_log.lines" "{line}" "Access-log lines by what became of them.";
+    SPANS: Counter "hipache.spans" "{span}" "Spans by what became of them.";
+    LOG_RECORDS: Counter "hipache.log_records" "{record}" "Log records of the process's own story by what became of them.";
+    LOG_BYTES: Counter "hipache.access_log.bytes" "By" "Bytes of access log written.";
+    VHOST_REQUESTS: Counter "hipache.vhost.requests" "{request}" "Requests of the busiest vhosts by status class; others under `other`.";
+    VHOST_FAILED: Counter "hipache.vhost.requests_failed" "{request}" "Requests of the busiest vhosts that did not end well.";
+    VHOST_SENT: Counter "hipache.vhost.sent" "By" "Bytes written to clients for the busiest vhosts.";
+    VHOST_DURATION: Histogram "hipache.vhost.request.duration" "s" "Duration of requests of the busiest vhosts.";
+    VHOST_FORGOTTEN: Counter "hipache.vhost.requests_forgotten" "{request}" "Requests of vhosts that gave up their place and are shown no longer.";
+    WORKER_STATE: Level "hipache.worker.state" "{worker}" "1 for the state that the worker is in.";
+    WORKER_EXCHANGES: Counter "hipache.worker.exchanges" "{exchange}" "Exchanges finished by the workers of a seat.";
+    WORKER_UPTIME: Gauge "hipache.worker.uptime" "s" "Age of the worker.";
+    WORKER_HEARTBEAT: Gauge "hipache.worker.heartbeat_age" "s" "Since the worker's runtime last turned.";
+    WORKER_DEATHS: Counter "hipache.worker.deaths" "{worker}" "Workers that died while the proxy ran, by reason; each is replaced.";
+    MEMORY_LIMIT: Level "hipache.worker.memory_limit" "By" "Memory that a worker may use; 0 is no limit.";
+    CGROUP_MEMORY: Gauge "hipache.cgroup.memory" "By" "Memory that the control group uses, page cache included.";
+    OVER_LIMIT: Counter "hipache.memory.over_limit" "{look}" "Looks at a worker's memory that found it over its limit.";
+    PURGES: Counter "hipache.memory.purges" "{purge}" "Times that a worker over its limit gave memory back.";
+    PURGED: Counter "hipache.memory.purged" "By" "Bytes given back by workers over their limit.";
+    REPLACEMENTS_WANTED: Counter "hipache.worker.replacements_wanted" "{worker}" "Times that a worker asked to be replaced for its memory.";
+    REPLACEMENTS: Counter "hipache.worker.replacements" "{worker}" "Workers whose place another took, by reason.";
+    RELOADS: Counter "hipache.reloads" "{reload}" "Reloads of the configuration, by result.";
+    UPGRADES: Counter "hipache.upgrades" "{upgrade}" "Upgrades of the program in place, by result.";
+    CONFIGURED: Gauge "hipache.configured.timestamp" "s" "When the configuration in force was read: at the last reload that was done, or at the start.";
+    GENERATION: Gauge "hipache.generation" "{generation}" "The generation of workers that serves; each reload or upgrade makes one.";
+    MEMORY: Level "hipache.allocator" "By" "jemalloc's own figures.";
+    CPU: Counter "process.cpu.time" "s" "CPU time of a process; begins anew with each worker.";
+    RESIDENT: Level "process.memory.usage" "By" "Resident memory of a process.";
+    VIRTUAL: Level "process.memory.virtual" "By" "Virtual memory of a process.";
+    THREADS: Level "process.thread.count" "{thread}" "Threads of a process.";
+    DESCRIPTORS: Level "process.unix.file_descriptor.count" "{file_descriptor}" "Open file descriptors of a process.";
+    UPTIME: Gauge "process.uptime" "s" "Age of the master.";
+    BUILD: Gauge "hipache.build.info" "" "1; the version is in the label.";
+    CONFIGURATION: Gauge "hipache.configuration.info" "" "1; the hash of the configuration in force is in the label.";
+    ADMIN_REFUSED: Counter "hipache.admin.connections_refused" "{connection}" "Connections to the admin listener beyond its limit.";
+    METRIC_EXPORTS: Counter "hipache.metrics.exports" "{export}" "Exports of all metrics by what became of them.";
 }
 
-pub(crate) const METHOD: &str = "http_request_method";
-pub(crate) const SCHEME: &str = "url_scheme";
-pub(crate) const STATUS: &str = "http_response_status_code";
-pub(crate) const VERSION: &str = "network_protocol_version";
-pub(crate) const ERROR: &str = "error_type";
+pub(crate) const METHOD: &str = "http.request.method";
+pub(crate) const SCHEME: &str = "url.scheme";
+pub(crate) const STATUS: &str = "http.response.status_code";
+pub(crate) const VERSION: &str = "network.protocol.version";
+pub(crate) const ERROR: &str = "error.type";
 /// What OpenTelemetry calls the series of all attributes that found no place.
-pub(crate) const OTEL_OVERFLOW: &str = "otel_metric_overflow";
+pub(crate) const OTEL_OVERFLOW: &str = "otel.metric.overflow";
 pub(crate) const END: &str = "end";
 pub(crate) const SOURCE: &str = "source";
 pub(crate) const OUTCOME: &str = "outcome";
@@ -198,13 +231,33 @@ mod tests {
             .filter(|name| !name.starts_with('/'))
             .collect();
         let total = |metric: &Metric| match metric.kind {
-            Kind::Counter => format!("{}_total", metric.name),
-            Kind::Gauge | Kind::Histogram => metric.name.to_owned(),
+            Kind::Counter => metric.exposed() + "_total",
+            Kind::Level | Kind::Gauge | Kind::Histogram => metric.exposed(),
         };
         let metrics: HashSet<String> = ALL.iter().map(total).collect();
         assert_eq!(metrics.len(), ALL.len(), "a name twice");
         let missing: Vec<_> = metrics.symmetric_difference(&rows).collect();
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in ALL {
+            let name = metric.name;
+            let is_word = |letter: u8| matches!(letter, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_');
+            assert!(name.bytes().all(is_word), "{name}");
+            let space = format!("{name}.");
+            let inside = ALL.iter().find(|other| other.name.starts_with(&space));
+            assert!(inside.is_none(), "{name} is the space of {inside:?}");
+            let is_time = name.ends_with("duration") || name.ends_with("time");
+            assert!(!is_time || metric.unit == "s", "{name}");
+        }
+        assert_eq!(
+            REQUEST_DURATION.exposed(),
+            "http_server_request_duration_seconds"
+        );
+        assert_eq!(LOG_BYTES.exposed(), "hipache_access_log_bytes");
+        assert_eq!(EXCHANGES.exposed(), "hipache_exchanges");
     }
 
     #[test]

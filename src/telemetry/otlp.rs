@@ -7,11 +7,14 @@
 mod attributes;
 mod facts;
 mod lookup;
+mod metrics;
 mod redact;
 mod request;
 mod span;
 mod wire;
 
+pub(crate) use metrics::seconds;
+pub(super) use metrics::{Histogram, Point, Value, encode};
 pub(super) use request::{Envelope, rejected, retry_delay};
 pub(crate) use span::Encoder;
 pub(super) use wire::Writer;

@@ -65,7 +65,7 @@ impl Tracer {
         let ids = Generator::seeded()?;
         let instance = ids.trace().hex();
         let output = telemetry.traces.as_ref().map(|traces| {
-            let envelope = Envelope::new(&telemetry.resource, &instance);
+            let envelope = Envelope::new(&telemetry.resource, &instance, std::process::id());
             std::io::Result::Ok(Output {
                 sampler: HeadSampler::new(traces.sampler),
                 sample_errors: traces.sample_errors,
@@ -147,17 +147,18 @@ impl Tracer {
         inject::set(headers, (trace, span), &self.propagators, &mut values);
     }
 
-    /// Exports the spans of a finished exchange, if they are to leave; its trace then. Never blocks.
-    pub(crate) fn write(&self, record: &Record<'_>) -> Option<TraceId> {
-        let output = self
-            .output
-            .as_ref()
-            .filter(|output| output.is_wanted(record))?;
+    /// Exports the spans of a finished exchange, if they are to leave; whether they are. Never
+    /// blocks.
+    pub(crate) fn write(&self, record: &Record<'_>) -> bool {
+        let output = self.output.as_ref();
+        let Some(output) = output.filter(|output| output.is_wanted(record)) else {
+            return false;
+        };
         let draw = || self.ids.span();
         output
             .export
             .append(|bytes| output.encoder.append(bytes, record, &draw));
-        record.trace.map(|trace| trace.id)
+        true
     }
 
     /// Hands over what waits, and waits until it is sent or the limit is over. Blocking: for the end

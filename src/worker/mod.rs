@@ -32,7 +32,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Scoreboard, Seat, State};
-use crate::telemetry::{AccessLog, Event, Methods, Process, Story, Tracer, emit};
+use crate::telemetry::{AccessLog, Event, Methods, Process, Push, Source, Story, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use leaving::Desk;
@@ -55,6 +55,9 @@ const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
 const EXPORT_LIMIT: Duration = Duration::from_secs(3);
 /// How long the last words of the process's own story may take to be sent.
 const STORY_LIMIT: Duration = Duration::from_millis(1500);
+/// How long the last push of metrics may take after that; all limits together are within the time
+/// that the master allows.
+const PUSH_LIMIT: Duration = Duration::from_millis(1500);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -103,22 +106,34 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     let tracer = Rc::new(Tracer::start(&inheritance.config, seat)?);
     let place = (inheritance.scoreboard, inheritance.seat);
     let story = Story::start(&inheritance.config, place, &tracer.instance())?;
+    let source = Source {
+        board: inheritance.scoreboard,
+        methods: Methods::new(&inheritance.config.telemetry.known_methods),
+        configuration: config::hash(&inheritance.config),
+    };
+    let telemetry = &inheritance.config.telemetry;
+    let push = Push::start(telemetry, source.clone(), inheritance.seat)?;
     purge_memory_in_the_background();
     let runtime = build_runtime()?;
     let sinks = (Rc::clone(&log), Rc::clone(&tracer));
-    let exit = runtime.block_on(serve(inheritance, seat, sinks));
+    let exit = runtime.block_on(serve(inheritance, source, sinks));
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     flush(log, tracer);
+    // What was lost in flushing is counted now.
+    if let Some(push) = push {
+        push.shutdown(PUSH_LIMIT);
+    }
     story.shutdown(STORY_LIMIT);
     exit
 }
 
 async fn serve(
     inheritance: Inheritance,
-    seat: Seat,
+    source: Source,
     (log, tracer): (Rc<AccessLog>, Rc<Tracer>),
 ) -> io::Result<Exit> {
+    let seat = inheritance.scoreboard.seat(inheritance.seat);
     let config = Rc::new(inheritance.config);
     let proxy = Proxy::start(Rc::clone(&config), seat, Rc::clone(&log), tracer);
     let (drain, watch) = Drain::new();
@@ -129,12 +144,10 @@ async fn serve(
     let _heart = tokio::task::spawn_local(beat(seat, config.server.heartbeat_timeout));
     let _vitals = tokio::task::spawn_local(vitals::report(seat, Rc::clone(&proxy.router)));
     let facts = Facts {
-        board: inheritance.scoreboard,
+        source,
         number: inheritance.seat,
         slot: seat,
         router: Rc::clone(&proxy.router),
-        methods: Methods::new(&config.telemetry.known_methods),
-        configuration: config::hash(&config),
     };
     let admin = tokio::task::spawn_local(admin::serve(inheritance.admin, facts));
     let watchdog = Watchdog::new(config.server.memory, seat)

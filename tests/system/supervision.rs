@@ -150,7 +150,7 @@ fn only_workers_that_live_are_shown() {
     assert!((serving - 2.0).abs() < 0.1, "{serving}");
     assert_eq!(
         after.values("hipache_worker_state", "state"),
-        ["draining", "serving", "starting"]
+        ["draining", "leaving", "serving", "starting"]
     );
     let status: serde_json::Value = serde_json::from_str(&hipache.ask("/status").text()).unwrap();
     let workers = status["workers"].as_array().unwrap();

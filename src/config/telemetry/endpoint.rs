@@ -98,14 +98,8 @@ impl Read<'_, '_> {
         parse: impl Fn(&str) -> Result<bool, String>,
     ) -> bool {
         let names = self.signal.variables(&key.to_ascii_uppercase());
-        let from_env = self.env.parse(&names, &parse);
-        let from_file = written.as_ref().and_then(|text| {
-            let key = self.signal.key(key);
-            parse(text)
-                .map_err(|wrong| self.env.findings.error(key, wrong))
-                .ok()
-        });
-        from_env.or(from_file).unwrap_or(false)
+        let told = (self.signal.key(key), written);
+        self.env.choose(&names, told, parse).unwrap_or(false)
     }
 
     fn headers(&mut self) -> Vec<(String, Secret)> {

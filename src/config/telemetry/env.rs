@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::super::findings::Findings;
+use super::super::written::Written;
 
 /// Reads a variable.
 pub(in super::super) type Lookup = fn(&str) -> Option<String>;
@@ -34,6 +35,21 @@ impl Env<'_> {
         parse(&text)
             .map_err(|wrong| self.findings.error(name, wrong))
             .ok()
+    }
+
+    /// The first of these that is set, or else what the file says at its key, if it is right.
+    pub(super) fn choose<T, N: AsRef<str>>(
+        &mut self,
+        names: &[N],
+        (key, written): (String, &Written<String>),
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let from_env = self.parse(names, &parse);
+        let from_file = written.as_ref().and_then(|text| {
+            let parsed = parse(text);
+            parsed.map_err(|wrong| self.findings.error(key, wrong)).ok()
+        });
+        from_env.or(from_file)
     }
 }
 

@@ -54,6 +54,36 @@ pub(in super::super) struct Telemetry {
     pub(super) trace_header: Written<String>,
     /// Whether answers of our own carry `Proxy-Status`. Default true.
     pub(super) proxy_status: Written<bool>,
+    /// Metrics, pushed as OTLP.
+    pub(super) metrics: Written<Metrics>,
+}
+
+/// Metrics, pushed as OTLP; what is said about the collector of spans does not count here.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Metrics {
+    /// The collector of metrics.
+    #[serde(flatten)]
+    pub(super) collector: Collector,
+    /// From one push to the next, at least 0.1. Default 60.
+    pub(super) interval: Written<Seconds>,
+    /// How long a push may take with all repetitions. Default 30.
+    pub(super) export_timeout: Written<Seconds>,
+    /// `cumulative`, `delta` or `lowmemory`. Default `cumulative`.
+    pub(super) temporality: Written<String>,
+    /// Which requests become exemplars, here and in `/metrics`: `trace_based` those whose trace is
+    /// exported, `always_on` all that have one, `always_off` none. Default `trace_based`.
+    pub(super) exemplars: Written<String>,
+}
+
+impl Read for Metrics {
+    fn read(json: &Json) -> Result<Self, Wrong> {
+        section(json)
+    }
+
+    fn tell<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
 }
 
 /// The process's own story as log records.

@@ -19,6 +19,7 @@ pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
         "processSpans": telemetry.story.has_spans,
         "logs": telemetry.logs.as_ref().map(show_logs),
     });
+    shown["metrics"] = metrics(telemetry);
     if let (Some(traces), Json::Object(shown)) = (&telemetry.traces, &mut shown) {
         show_traces(traces, shown);
     }
@@ -54,6 +55,18 @@ fn show_logs(logs: &Logs) -> Map<String, Json> {
     shown.insert("exportDelay".into(), seconds(queue.delay));
     shown.insert("exportTimeout".into(), seconds(queue.limit));
     shown
+}
+
+fn metrics(telemetry: &Telemetry) -> Json {
+    let mut shown = Map::new();
+    if let Some(push) = &telemetry.metrics {
+        shown = collector(&push.exporter);
+        shown.insert("interval".into(), seconds(push.interval));
+        shown.insert("exportTimeout".into(), seconds(push.limit));
+        shown.insert("temporality".into(), push.temporality.as_str().into());
+    }
+    shown.insert("exemplars".into(), telemetry.exemplars.as_str().into());
+    shown.into()
 }
 
 /// Where a signal goes.

@@ -60,21 +60,26 @@ impl Signal {
     /// Whether the environment lets it be exported.
     pub(super) fn is_on(self, env: &mut Env<'_>) -> bool {
         let name = format!("OTEL_{}_EXPORTER", self.word());
-        if self == Self::Logs
-            && env
-                .text(&[&name])
-                .is_some_and(|(_, text)| text == "console")
-        {
-            let text = "the process tells its story on standard error as it is (telemetry.stderr); \
-                        nothing is exported";
-            env.findings.warning(name, text);
-            return false;
+        let Some((name, text)) = env.text(&[name]) else {
+            return true;
+        };
+        match (text.as_str(), self) {
+            ("otlp", _) => return true,
+            ("none", _) => {}
+            ("prometheus", Self::Metrics) => env.findings.warning(
+                name,
+                "nothing is pushed; for Prometheus set `admin.bind`, which serves /metrics",
+            ),
+            ("console", Self::Metrics) => env.findings.warning(
+                name,
+                "nothing is pushed; for people `admin.bind` serves /metrics and /status",
+            ),
+            ("console", Self::Logs) => env.findings.warning(
+                name,
+                "the process tells its story on standard error as it is (telemetry.stderr); nothing is exported",
+            ),
+            _ => env.findings.error(name, "expected otlp or none"),
         }
-        let exports = env.parse(&[name], |text| match text {
-            "otlp" => Ok(true),
-            "none" => Ok(false),
-            _ => Err("expected otlp or none".to_owned()),
-        });
-        exports != Some(false)
+        false
     }
 }

@@ -45,7 +45,7 @@ fn traces(spans: usize, batch: usize) -> Traces {
 }
 
 fn export(spans: usize, batch: usize, slot: Slot) -> Rc<Export> {
-    Rc::new(Export::start(&traces(spans, batch), Envelope::new(&[], b"i"), slot).unwrap())
+    Rc::new(Export::start(&traces(spans, batch), Envelope::new(&[], b"i", 7), slot).unwrap())
 }
 
 #[test]

@@ -15,6 +15,13 @@ const FLAG: u8 = 2;
 const NUMBER: u8 = 3;
 const REAL: u8 = 4;
 
+/// Whatever there is.
+pub(super) const UNLIMITED: Limits = Limits {
+    attributes: usize::MAX,
+    events: 0,
+    value_length: None,
+};
+
 /// Appends attributes to a message.
 pub(super) struct Attributes<'w, 'a> {
     pub(super) writer: &'w mut Writer<'a>,

@@ -1,15 +1,14 @@
-//! The envelope around a batch of spans: who sends them; and what the collector says about it.
+//! The envelope around spans or metrics, which is the same for both: who sends them; and what the collector says about it.
 
 use std::time::Duration;
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, UNLIMITED};
 use super::wire::{Value, Writer, fields};
-use crate::config::Limits;
 
 /// The version of the conventions that names and meanings of attributes follow.
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
-/// What stands around the spans of every request.
+/// What stands around the spans, or metrics, of every request.
 pub(in super::super) struct Envelope {
     /// `ResourceSpans.resource`.
     resource: Vec<u8>,
@@ -18,15 +17,16 @@ pub(in super::super) struct Envelope {
 }
 
 impl Envelope {
-    /// The envelope of a worker with these attributes.
-    pub(in super::super) fn new(resource: &[(String, String)], instance: &[u8]) -> Self {
+    /// The envelope of whoever has these attributes: the instance of the service, and its process.
+    pub(in super::super) fn new(resource: &[(String, String)], instance: &[u8], pid: u32) -> Self {
         Self {
-            resource: encode_resource(resource, instance),
+            resource: encode_resource(resource, instance, pid),
             scope: encode_scope(),
         }
     }
 
-    /// An `ExportTraceServiceRequest` with these entries of `ScopeSpans.spans`.
+    /// An `ExportTraceServiceRequest` with these entries of `ScopeSpans.spans`; or of metrics, whose
+    /// messages have the same fields.
     pub(in super::super) fn seal(&self, spans: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(spans.len() + self.resource.len() + 256);
         Writer(&mut out).nested(1, |resource_spans| {
@@ -42,15 +42,10 @@ impl Envelope {
     }
 }
 
-fn encode_resource(told: &[(String, String)], instance: &[u8]) -> Vec<u8> {
-    let all = Limits {
-        attributes: usize::MAX,
-        events: 0,
-        value_length: None,
-    };
+fn encode_resource(told: &[(String, String)], instance: &[u8], pid: u32) -> Vec<u8> {
     let mut out = Vec::new();
     Writer(&mut out).nested(1, |resource| {
-        let mut attributes = Attributes::new(resource, 1, all);
+        let mut attributes = Attributes::new(resource, 1, UNLIMITED);
         let is_told = |key: &str| told.iter().any(|(known, _)| known == key);
         for (key, value) in told {
             attributes.text(key, value);
@@ -62,7 +57,7 @@ fn encode_resource(told: &[(String, String)], instance: &[u8]) -> Vec<u8> {
             attributes.bytes("service.instance.id", instance);
         }
         if !is_told("process.pid") {
-            attributes.number("process.pid", std::process::id().into());
+            attributes.number("process.pid", pid.into());
         }
     });
     out
@@ -77,7 +72,7 @@ fn encode_scope() -> Vec<u8> {
     out
 }
 
-/// The spans that a collector refused, of an `ExportTraceServiceResponse`, with its reason.
+/// How much a collector refused, of an `ExportTraceServiceResponse` or its like, with its reason.
 pub(in super::super) fn rejected(response: &[u8]) -> Option<(u64, String)> {
     let partial = bytes(response, 1)?;
     let count = number(partial, 1);

@@ -52,7 +52,7 @@ fn spans(record: &Record<'_>, limits: Limits) -> Vec<Span> {
     let mut out = Vec::new();
     let count = encoder.append(&mut out, record, &|| SpanId([8; 8]));
     let resource = [("service.name".to_owned(), "s".to_owned())];
-    let sealed = Envelope::new(&resource, b"i").seal(&out);
+    let sealed = Envelope::new(&resource, b"i", 7).seal(&out);
     let mut request = ExportTraceServiceRequest::decode(&sealed[..]).unwrap();
     let mut group = request.resource_spans.remove(0);
     let attributes = group.resource.unwrap().attributes;

@@ -46,6 +46,11 @@ impl Writer<'_> {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// An item of a packed field of `fixed64` or `double`.
+    pub(super) fn raw_fixed64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// A `fixed32`.
     pub(super) fn fixed32(&mut self, field: u8, value: u32) {
         self.key(field, FIXED32);

@@ -64,7 +64,7 @@ impl Export {
             sdk: Arc::new(Sdk::new(lane(&logs), lane(&spans))),
             logs,
             spans,
-            envelope: Envelope::new(&telemetry.resource, instance),
+            envelope: Envelope::new(&telemetry.resource, instance, std::process::id()),
         })
     }
 

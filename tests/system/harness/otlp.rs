@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use prost::Message;
 
+use super::otlp_metrics::Pushed;
 use super::{Backend, Flow, Request, SOON, eventually, response};
 
 /// A running collector.
@@ -17,6 +19,8 @@ pub(crate) struct Collector {
     backend: Backend,
     spans: Arc<Mutex<Vec<Span>>>,
     resource: Arc<Mutex<Vec<KeyValue>>>,
+    pushed: Arc<Mutex<Pushed>>,
+    refusals: Arc<Mutex<Vec<String>>>,
 }
 
 impl Collector {
@@ -31,35 +35,54 @@ impl Collector {
         let spans = Arc::new(Mutex::new(Vec::new()));
         let resource = Arc::new(Mutex::new(Vec::new()));
         let (taken, told) = (Arc::clone(&spans), Arc::clone(&resource));
+        let (pushed, refusals) = (Arc::default(), Arc::default());
+        let metrics: Arc<Mutex<Pushed>> = Arc::clone(&pushed);
+        let refused: Arc<Mutex<Vec<String>>> = Arc::clone(&refusals);
         let backend = Backend::scripted(move |conn, request| {
             conn.read_body(request);
-            let decoded = match decode(request) {
-                Ok(decoded) => decoded,
+            let answer = answer();
+            let is_taken = answer.starts_with(b"HTTP/1.1 200");
+            let sound = match request.target.as_str() {
+                "/v1/metrics" => take_metrics(request, is_taken, &metrics),
+                _ => decode(request).map(|decoded| {
+                    if is_taken {
+                        take_spans(decoded, (&taken, &told));
+                    }
+                }),
+            };
+            match sound {
+                Ok(()) => conn.send(answer),
                 Err(wrong) => {
                     eprintln!("collector: {wrong}");
-                    conn.send(response(400, "", &wrong));
-                    return Flow::Keep;
+                    refused.lock().unwrap().push(wrong.clone());
+                    conn.send(response(400, "", &wrong))
                 }
             };
-            let answer = answer();
-            if answer.starts_with(b"HTTP/1.1 200") {
-                for group in decoded.resource_spans {
-                    *told.lock().unwrap() = group.resource.unwrap().attributes;
-                    let scopes = group.scope_spans.into_iter();
-                    taken
-                        .lock()
-                        .unwrap()
-                        .extend(scopes.flat_map(|scope| scope.spans));
-                }
-            }
-            conn.send(answer);
             Flow::Keep
         });
         Self {
             backend,
             spans,
             resource,
+            pushed,
+            refusals,
         }
+    }
+
+    /// The metrics that it took so far.
+    pub(crate) fn pushed(&self) -> Pushed {
+        self.pushed.lock().unwrap().clone()
+    }
+
+    /// What was wrong with what it did not take.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        self.refusals.lock().unwrap().clone()
+    }
+
+    /// Waits until the metrics are as they ought to be.
+    #[track_caller]
+    pub(crate) fn wait_for_push(&self, what: &str, is_right: impl Fn(&Pushed) -> bool) -> Pushed {
+        eventually(what, SOON, || Some(self.pushed()).filter(&is_right))
     }
 
     /// Its endpoint.
@@ -118,6 +141,30 @@ pub(super) fn find(attributes: &[KeyValue], key: &str) -> Option<String> {
         Value::BoolValue(flag) => flag.to_string(),
         other => panic!("{key}: {other:?}"),
     })
+}
+
+fn take_spans(
+    decoded: ExportTraceServiceRequest,
+    (taken, told): (&Mutex<Vec<Span>>, &Mutex<Vec<KeyValue>>),
+) {
+    for group in decoded.resource_spans {
+        *told.lock().unwrap() = group.resource.unwrap().attributes;
+        let scopes = group.scope_spans.into_iter();
+        taken
+            .lock()
+            .unwrap()
+            .extend(scopes.flat_map(|scope| scope.spans));
+    }
+}
+
+fn take_metrics(request: &Request, is_taken: bool, pushed: &Mutex<Pushed>) -> Result<(), String> {
+    let body = body(request, "/v1/metrics")?;
+    let decoded = ExportMetricsServiceRequest::decode(&body[..]).map_err(|e| e.to_string())?;
+    let mut pushed = pushed.lock().unwrap();
+    match is_taken {
+        true => pushed.take(decoded),
+        false => pushed.clone().take(decoded),
+    }
 }
 
 /// Decodes a request and checks it.

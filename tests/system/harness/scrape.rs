@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// The samples of one scrape: name and sorted labels, and value.
+/// Samples: name and sorted labels, and value.
+pub(crate) type Samples = BTreeMap<(String, Vec<(String, String)>), f64>;
+
+/// The samples of one scrape.
 #[derive(Debug)]
 pub(crate) struct Scrape {
-    samples: BTreeMap<(String, Vec<(String, String)>), f64>,
+    samples: Samples,
     /// The text itself.
     pub(crate) text: String,
 }
@@ -33,6 +36,11 @@ impl Scrape {
             assert_eq!(twice, None, "{line}");
         }
         Self { samples, text }
+    }
+
+    /// All samples.
+    pub(crate) fn samples(&self) -> &Samples {
+        &self.samples
     }
 
     /// The sum of all samples of this name that have these labels.

@@ -81,6 +81,26 @@ fn serve(status: &'static str) -> (SocketAddr, Receiver<Got>) {
 }
 
 #[test]
+fn metrics_have_a_service_of_their_own() {
+    let (address, told) = serve("0");
+    let mut exporter = traces(1, 1).exporter;
+    exporter.signal = Signal::Metrics;
+    exporter.url = Url::parse(&format!("http://{address}")).unwrap();
+    exporter.is_grpc = true;
+    let (_ending, is_ending) = watch::channel(false);
+    let mut delivery = Delivery::new(&exporter, Duration::from_secs(10), is_ending);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let sent = runtime.unwrap().block_on(delivery.deliver(vec![1, 2, 3]));
+    assert_eq!(sent, Ok((0, String::new())));
+    let (headers, path, _) = told.recv_timeout(Duration::from_secs(10)).unwrap();
+    let expected = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+    assert_eq!(path, expected);
+    assert_eq!(headers["grpc-encoding"], "gzip");
+}
+
+#[test]
 fn a_collector_takes_or_refuses_spans_over_grpc() {
     for (status, taken, failed) in [("0", 1, 0), ("3", 0, 1)] {
         let slot = Slot::detached();
@@ -89,7 +109,7 @@ fn a_collector_takes_or_refuses_spans_over_grpc() {
         traces.exporter.url = Url::parse(&format!("http://{address}")).unwrap();
         traces.exporter.is_grpc = true;
         traces.exporter.is_gzip = false;
-        let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i"), slot).unwrap());
+        let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i", 7), slot).unwrap());
         export.append(|bytes| {
             // An entry of `ScopeSpans.spans` with the name `x`.
             bytes.extend_from_slice(&[0x12, 3, 0x2a, 1, b'x']);

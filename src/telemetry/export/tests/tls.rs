@@ -107,7 +107,7 @@ fn export_one(traces: &Traces, acceptor: TlsAcceptor) -> (Option<Got>, [u64; 2])
     });
     let mut traces = traces.clone();
     traces.exporter.url = Url::parse(&format!("https://{address}/v1/traces")).unwrap();
-    let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i"), slot).unwrap());
+    let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i", 7), slot).unwrap());
     export.append(|bytes| {
         // An entry of `ScopeSpans.spans` with the name `x`.
         bytes.extend_from_slice(&[0x12, 3, 0x2a, 1, b'x']);

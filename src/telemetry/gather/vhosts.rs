@@ -1,13 +1,12 @@
-//! The part of `/metrics` and `/status` that is told vhost by vhost: the busiest of all workers.
+//! What is told vhost by vhost: the busiest of all workers.
 
 use std::collections::BTreeMap;
 
 use tokio::task::yield_now;
 
-use super::exposition::PIECE;
-use super::text::{Buckets, Text};
+use super::super::names::{self, CLASSES, OTHER_VHOSTS};
+use super::{Buckets, PIECE, Sink};
 use crate::scoreboard::{Scoreboard, VHOST_BOUNDS, Vhost};
-use crate::telemetry::names::{self, CLASSES, OTHER_VHOSTS};
 
 /// Readings that moves of vhosts may disturb; the last one is taken as it is. A move takes a
 /// fraction of a millisecond, and there is one in thousands of requests at most.
@@ -15,7 +14,7 @@ const READINGS: usize = 8;
 
 /// The busiest vhosts of all workers, and all others. What moves from one worker to another
 /// meanwhile is neither missed nor counted twice.
-pub(super) async fn busiest(board: Scoreboard) -> Vec<Vhost> {
+pub(crate) async fn busiest(board: Scoreboard) -> Vec<Vhost> {
     for _ in 1..READINGS {
         let before = board.moves();
         let vhosts = read(board).await;
@@ -51,7 +50,7 @@ async fn read(board: Scoreboard) -> Vec<Vhost> {
 }
 
 /// Writes their metrics.
-pub(super) async fn vhosts(text: &mut Text, board: Scoreboard) {
+pub(super) async fn vhosts(sink: &mut impl Sink, board: Scoreboard) {
     let vhosts = busiest(board).await;
     for metric in [
         &names::VHOST_REQUESTS,
@@ -59,9 +58,9 @@ pub(super) async fn vhosts(text: &mut Text, board: Scoreboard) {
         &names::VHOST_SENT,
         &names::VHOST_DURATION,
     ] {
-        text.begin(metric);
+        sink.begin(metric);
         for (written, vhost) in vhosts.iter().enumerate() {
-            visits(text, metric.name, vhost);
+            visits(sink, metric.name, vhost);
             if written % PIECE == PIECE - 1 {
                 yield_now().await;
             }
@@ -69,18 +68,18 @@ pub(super) async fn vhosts(text: &mut Text, board: Scoreboard) {
     }
 }
 
-fn visits(text: &mut Text, metric: &str, vhost: &Vhost) {
+fn visits(sink: &mut impl Sink, metric: &str, vhost: &Vhost) {
     let name = (names::VHOST, vhost.name.as_str());
     if metric == names::VHOST_REQUESTS.name {
         for (class, count) in CLASSES.iter().zip(vhost.classes) {
             if count > 0 {
-                text.sample(&[name, (names::CLASS, class)], count);
+                sink.sample(&[name, (names::CLASS, class)], count);
             }
         }
     } else if metric == names::VHOST_FAILED.name {
-        text.sample(&[name], vhost.failed);
+        sink.sample(&[name], vhost.failed);
     } else if metric == names::VHOST_SENT.name {
-        text.sample(&[name], vhost.bytes_sent);
+        sink.sample(&[name], vhost.bytes_sent);
     } else {
         let buckets = Buckets {
             bounds: &VHOST_BOUNDS,
@@ -88,6 +87,6 @@ fn visits(text: &mut Text, metric: &str, vhost: &Vhost) {
             sum: vhost.sum,
             exemplars: &[],
         };
-        text.histogram(&[name], &buckets);
+        sink.histogram(&[name], &buckets);
     }
 }

@@ -1,4 +1,4 @@
-//! The part of `/metrics` that is told worker by worker: states, memory, processes.
+//! What is told worker by worker: states, memory, processes.
 //!
 //! A worker's number is its seat, which another takes when it is gone and goes on counting. What
 //! belongs to the process, such as its CPU time, begins anew. Who is gone has no state any more: it
@@ -6,31 +6,40 @@
 
 use tokio::task::yield_now;
 
+use super::super::names::{self, Metric};
+use super::Sink;
 use super::process::{self, Process};
-use super::text::Text;
 use crate::scoreboard::{Counter, Death, Gauge, Reload, Replacement, Scoreboard, Seat, State};
-use crate::telemetry::names;
 
-const STATES: [State; 3] = [State::Starting, State::Serving, State::Draining];
+const STATES: [State; 4] = [
+    State::Starting,
+    State::Serving,
+    State::Draining,
+    State::Leaving,
+];
 
 /// Writes it.
-pub(super) async fn workers(text: &mut Text, board: Scoreboard, seats: &[(usize, Seat)]) {
-    text.begin(&names::WORKER_DEATHS);
+pub(super) async fn workers(sink: &mut impl Sink, board: Scoreboard, seats: &[(usize, Seat)]) {
+    sink.begin(&names::WORKER_DEATHS);
     for death in Death::ALL {
-        text.sample(&[(names::REASON, death.as_str())], board.deaths(death));
+        sink.sample(&[(names::REASON, death.as_str())], board.deaths(death));
     }
-    text.begin(&names::REPLACEMENTS);
+    sink.begin(&names::REPLACEMENTS);
     for why in Replacement::ALL {
-        text.sample(&[(names::REASON, why.as_str())], board.replacements(why));
+        sink.sample(&[(names::REASON, why.as_str())], board.replacements(why));
     }
-    text.begin(&names::RELOADS);
+    sink.begin(&names::RELOADS);
     for result in Reload::ALL {
-        text.sample(&[(names::RESULT, result.as_str())], board.reloads(result));
+        sink.sample(&[(names::RESULT, result.as_str())], board.reloads(result));
     }
-    text.begin(&names::WORKER_EXCHANGES);
+    sink.begin(&names::UPGRADES);
+    for result in Reload::ALL {
+        sink.sample(&[(names::RESULT, result.as_str())], board.upgrades(result));
+    }
+    sink.begin(&names::WORKER_EXCHANGES);
     for (number, seat) in seats {
         let number = number.to_string();
-        text.sample(&[(names::WORKER, &number)], seat.count(Counter::Exchanges));
+        sink.sample(&[(names::WORKER, &number)], seat.count(Counter::Exchanges));
     }
     let alive = seats
         .iter()
@@ -38,13 +47,13 @@ pub(super) async fn workers(text: &mut Text, board: Scoreboard, seats: &[(usize,
     let alive: Vec<(String, Seat)> = alive
         .map(|(number, seat)| (number.to_string(), *seat))
         .collect();
-    lives(text, &alive);
-    memory(text, &alive);
-    processes(text, board, &alive).await;
+    lives(sink, &alive);
+    memory(sink, &alive);
+    processes(sink, board, &alive).await;
 }
 
-fn lives(text: &mut Text, seats: &[(String, Seat)]) {
-    text.begin(&names::WORKER_STATE);
+fn lives(sink: &mut impl Sink, seats: &[(String, Seat)]) {
+    sink.begin(&names::WORKER_STATE);
     for (number, seat) in seats {
         let now = seat.life().state;
         for state in STATES {
@@ -52,22 +61,22 @@ fn lives(text: &mut Text, seats: &[(String, Seat)]) {
                 (names::WORKER, number.as_str()),
                 (names::STATE, state.as_str()),
             ];
-            text.sample(&labels, u8::from(state == now));
+            sink.sample(&labels, u64::from(state == now));
         }
     }
-    text.begin(&names::WORKER_UPTIME);
+    sink.begin(&names::WORKER_UPTIME);
     for (number, seat) in seats {
-        text.sample(&[(names::WORKER, number)], seat.life().uptime.as_secs_f64());
+        sink.sample(&[(names::WORKER, number)], seat.life().uptime.as_secs_f64());
     }
-    text.begin(&names::WORKER_HEARTBEAT);
+    sink.begin(&names::WORKER_HEARTBEAT);
     for (number, seat) in seats {
         let age = seat.life().heartbeat_age.as_secs_f64();
-        text.sample(&[(names::WORKER, number)], age);
+        sink.sample(&[(names::WORKER, number)], age);
     }
 }
 
-fn memory(text: &mut Text, seats: &[(String, Seat)]) {
-    text.begin(&names::MEMORY);
+fn memory(sink: &mut impl Sink, seats: &[(String, Seat)]) {
+    sink.begin(&names::MEMORY);
     for (number, seat) in seats {
         for (state, gauge) in [
             ("allocated", Gauge::Allocated),
@@ -76,23 +85,24 @@ fn memory(text: &mut Text, seats: &[(String, Seat)]) {
             ("retained", Gauge::Retained),
         ] {
             let labels = [(names::WORKER, number.as_str()), (names::STATE, state)];
-            text.sample(&labels, seat.level(gauge));
+            sink.sample(&labels, seat.level(gauge));
         }
     }
-    text.begin(&names::MEMORY_LIMIT);
+    sink.begin(&names::MEMORY_LIMIT);
     for (number, seat) in seats {
-        text.sample(&[(names::WORKER, number)], seat.level(Gauge::MemoryLimit));
+        sink.sample(&[(names::WORKER, number)], seat.level(Gauge::MemoryLimit));
     }
     // All workers are in one group; what one says last is as good as what another does.
     let used = seats
         .iter()
         .map(|(_, seat)| seat.level(Gauge::CgroupMemory));
     if let Some(used) = used.max().filter(|used| *used > 0) {
-        text.single(&names::CGROUP_MEMORY, used);
+        sink.begin(&names::CGROUP_MEMORY);
+        sink.sample(&[], used);
     }
 }
 
-async fn processes(text: &mut Text, board: Scoreboard, seats: &[(String, Seat)]) {
+async fn processes(sink: &mut impl Sink, board: Scoreboard, seats: &[(String, Seat)]) {
     let workers = seats
         .iter()
         .map(|(number, seat)| (number.as_str(), seat.life()));
@@ -103,22 +113,22 @@ async fn processes(text: &mut Text, board: Scoreboard, seats: &[(String, Seat)])
         all.extend(process::read(pid).map(|process| (name, process)));
         yield_now().await;
     }
-    text.begin(&names::CPU);
+    sink.begin(&names::CPU);
     for (name, process) in &all {
-        text.sample(&[(names::PROCESS, name)], process.cpu_seconds);
+        sink.sample(&[(names::PROCESS, name)], process.cpu_seconds);
     }
     type Figure = fn(&Process) -> Option<u64>;
-    let figures: [(_, Figure); 4] = [
+    let figures: [(&'static Metric, Figure); 4] = [
         (&names::RESIDENT, |process| Some(process.resident_bytes)),
         (&names::VIRTUAL, |process| Some(process.virtual_bytes)),
         (&names::THREADS, |process| Some(process.threads)),
         (&names::DESCRIPTORS, |process| process.descriptors),
     ];
     for (metric, figure) in figures {
-        text.begin(metric);
+        sink.begin(metric);
         for (name, process) in &all {
             if let Some(figure) = figure(process) {
-                text.sample(&[(names::PROCESS, name)], figure);
+                sink.sample(&[(names::PROCESS, name)], figure);
             }
         }
     }

@@ -28,6 +28,11 @@ pub(super) fn read(pid: u32) -> Option<Process> {
     parse(&stat, descriptors)
 }
 
+/// Resident bytes; `None` when the process is gone.
+pub(crate) fn resident(pid: u32) -> Option<u64> {
+    read(pid).map(|process| process.resident_bytes)
+}
+
 /// proc_pid_stat(5). The name, second, may hold anything; what follows it does not.
 fn parse(stat: &str, descriptors: Option<u64>) -> Option<Process> {
     let (_, after) = stat.rsplit_once(')')?;

@@ -1,0 +1,129 @@
+//! From when on the values of a push are counted, and what was told before.
+//!
+//! Every worker keeps these books, so that whoever pushes next goes on where the last one stopped.
+
+use super::super::names::Kind;
+use super::super::otlp::{Histogram, Point, Value};
+use super::nanoseconds;
+use super::reading::{Key, Past, Reading};
+use crate::config::Temporality;
+use crate::scoreboard::{Scoreboard, Told};
+
+/// The books of one worker.
+pub(super) struct Ledger {
+    temporality: Temporality,
+    /// The start of the proxy, in nanoseconds since 1970.
+    started: u64,
+    /// What collectors know: the last push that one took.
+    base: Past,
+    /// What was read last, and in which turn.
+    last: Option<(u64, Past)>,
+    /// Knows which series began anew, for all workers.
+    board: Scoreboard,
+}
+
+impl Ledger {
+    /// The books of a worker that begins with `base`: nothing, since the start, where nobody has
+    /// pushed anything yet.
+    pub(super) fn new(temporality: Temporality, board: Scoreboard, base: Option<Reading>) -> Self {
+        let started = nanoseconds(board.started());
+        let base = base.unwrap_or_else(|| Reading::at(started));
+        Self {
+            temporality,
+            started,
+            base: base.into_past(),
+            last: None,
+            board,
+        }
+    }
+
+    /// A push was taken, whoever sent it: what this worker read in the same turn is taken for what
+    /// was told.
+    pub(super) fn settle(&mut self, told: Told) {
+        let last = self.last.take_if(|(turn, _)| *turn == told.turn);
+        // Another configuration has other turns; then the last reading is the nearest.
+        let is_newer = told.at > self.base.at;
+        let last = last.or_else(|| self.last.take_if(|_| is_newer));
+        if let Some((_, past)) = last {
+            self.base = past;
+        }
+        self.base.at = self.base.at.max(told.at);
+    }
+
+    /// The points of a push; for whoever sends it.
+    pub(super) fn points<'r>(&self, reading: &'r Reading) -> Vec<Point<'r>> {
+        self.tell_resets(reading);
+        let series = reading.series.iter();
+        series
+            .map(|(key, value)| match self.is_delta(key) {
+                true => self.delta(key, value),
+                false => Point {
+                    metric: key.metric,
+                    labels: &key.labels,
+                    since: self.since(key),
+                    is_delta: false,
+                    value: value.clone(),
+                },
+            })
+            .collect()
+    }
+
+    /// Keeps what was read in a turn.
+    pub(super) fn keep(&mut self, turn: u64, reading: Reading) {
+        self.last = Some((turn, reading.into_past()));
+    }
+
+    /// What is less than was told of it, or was not told at all, began anew since.
+    fn tell_resets(&self, reading: &Reading) {
+        if self.base.at == self.started {
+            return;
+        }
+        let series = reading.series.iter();
+        for (key, value) in series.filter(|(key, _)| key.grows() && !self.is_delta(key)) {
+            let known = self.base.values.get(key);
+            if known.and_then(|known| value.since(known)).is_none() {
+                self.board.begin_anew(key.number(), self.base.at);
+            }
+        }
+    }
+
+    /// Since when a series that only grows is counted.
+    fn since(&self, key: &Key) -> u64 {
+        let anew = self.board.beginning(key.number()).filter(|_| key.grows());
+        anew.unwrap_or(self.started)
+    }
+
+    fn is_delta(&self, key: &Key) -> bool {
+        match (self.temporality, key.metric.kind) {
+            (Temporality::Cumulative, _) | (_, Kind::Level | Kind::Gauge) => false,
+            (Temporality::Delta, Kind::Counter | Kind::Histogram) => true,
+            (Temporality::LowMemory, kind) => kind == Kind::Histogram,
+        }
+    }
+
+    fn delta<'r>(&self, key: &'r Key, value: &Value) -> Point<'r> {
+        let known = self.base.values.get(key);
+        let mut more = known.and_then(|known| value.since(known));
+        if let Some(Value::Histogram(histogram)) = &mut more {
+            let since = self.base.at / 1_000_000;
+            let Histogram {
+                bounds,
+                counts,
+                exemplars,
+                ..
+            } = histogram;
+            let bucket = |value| bounds.partition_point(|bound| *bound < value);
+            exemplars.retain(|one| one.at >= since && counts[bucket(one.value)] > 0);
+        }
+        Point {
+            metric: key.metric,
+            labels: &key.labels,
+            since: self.base.at,
+            is_delta: true,
+            value: more.unwrap_or_else(|| value.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
