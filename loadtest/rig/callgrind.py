@@ -5,6 +5,7 @@ writing the log and sending the batches, is not among them.
 """
 
 import re
+import time
 
 from rig.measure import errors, wrk
 from rig.processes import Failed, need
@@ -12,18 +13,17 @@ from rig.servers import run_user, start_hipache
 
 # Requests before those that count: start, first connections, tables that grow.
 FIRST = 1000
-# Beyond that the machine is too slow for this.
-LIMIT = 45
 
 
-def instructions_per_request(crew, binary, driver, requests, setup):
+def instructions_per_request(crew, binary, driver, requests, setup, limit):
     """What one request costs: two runs of different length differ by nothing else."""
-    few = run(crew, binary, driver, FIRST, setup)
-    many = run(crew, binary, driver, FIRST + requests, setup)
-    return (many - few) / requests
+    began = time.monotonic()
+    few = run(crew, binary, driver, FIRST, setup, limit)
+    left = limit - (time.monotonic() - began)
+    return (run(crew, binary, driver, FIRST + requests, setup, left) - few) / requests
 
 
-def run(crew, binary, driver, requests, setup):
+def run(crew, binary, driver, requests, setup, limit):
     """The instructions of a worker from its start to its end, with so many requests between."""
     directory = crew.directory / "callgrind"
     directory.mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ def run(crew, binary, driver, requests, setup):
     proxy = start_hipache(
         crew, binary, driver, 1, name=f"{setup.key}-counted", under=under, sections=sections, **setup.server
     )
-    report = wrk(proxy.port, "small", LIMIT, set(), requests)
+    report = wrk(proxy.port, "small", max(1, int(limit)), set(), requests)
     if report["requests"] != requests or errors(report):
         raise Failed(f"{report['requests']} of {requests} requests answered under valgrind: {report}")
     counted = [directory / str(pid) for pid in proxy.running.tree() if pid != proxy.running.pid]

@@ -2,6 +2,7 @@
 
 import statistics
 import sys
+import time
 from dataclasses import dataclass, field
 
 from rig import results
@@ -11,6 +12,8 @@ from rig.processes import Crew, Failed, need
 from rig.servers import start_hipache
 from rig.sums import Sink, start_redis_with_route
 
+# Seconds for counting instructions.
+COUNT_LIMIT = 330
 TITLE = "Results of `loadtest/telemetry cost`"
 
 
@@ -51,17 +54,31 @@ def cost(crew, chosen):
     driver, sink = start_redis_with_route(crew), Sink(crew)
     setups = [Setup(**{**vars(setup), "endpoint": sink.endpoint}) for setup in SETUPS]
     times = cpu_times(setups, driver, chosen)
-    counts = {}
-    for setup in setups:
-        with Crew() as own:
-            counts[setup.key] = instructions_per_request(own, chosen.binary, driver, chosen.requests, setup)
-        print(f"  {setup.name}: {counts[setup.key]:.0f} instructions", file=sys.stderr)
+    # All or none of them: each is held against another.
+    counts, problems = {}, []
+    try:
+        counts = instructions(setups, driver, chosen)
+    except Failed as problem:
+        problems.append(f"no instructions were counted: {problem}")
     lines = list(section(times, counts, chosen))
     print("", *lines, sep="\n")
     if chosen.save:
         results.save(TITLE, "\n".join(lines))
     # A missed aim is a result and not a failure.
-    return []
+    return problems
+
+
+def instructions(setups, driver, chosen):
+    """Instructions of a request; within a limit, as a machine may be too slow for it."""
+    deadline, counts = time.monotonic() + COUNT_LIMIT, {}
+    for setup in setups:
+        left = deadline - time.monotonic()
+        with Crew() as own:
+            counts[setup.key] = instructions_per_request(
+                own, chosen.binary, driver, chosen.requests, setup, left
+            )
+        print(f"  {setup.name}: {counts[setup.key]:.0f} instructions", file=sys.stderr)
+    return counts
 
 
 def cpu_times(setups, driver, chosen):
@@ -129,15 +146,17 @@ def section(times, counts, chosen):
     titles += ["aim by CPU", "instructions/req", "adds %", "aim by instructions"]
     yield "| " + " | ".join(titles) + " |"
     yield "| --- | --- |" + " ---: |" * 4 + " --- | ---: | ---: | --- |"
-    single = {key: [count] for key, count in counts.items()}
+    counted = {key: [count] for key, count in counts.items()}
     for setup in SETUPS:
         own = times[setup.key]
         cells = [setup.name, "-", f"{statistics.median(own):.1f}", spread(own), "-", "-", "-"]
-        cells += [f"{counts[setup.key]:.0f}", "-", "-"]
+        cells += [f"{counts[setup.key]:.0f}" if counts else "-", "-", "-"]
         if setup.key != "none":
-            percents, instructions = added(setup, times), added(setup, single)[0]
+            percents = added(setup, times)
             percent = statistics.median(percents)
             cells[1] = next(other.name for other in SETUPS if other.key == setup.against)
             cells[4:7] = [f"{percent:.1f}", spread(percents), verdict(setup, percent)]
-            cells[8:] = [f"{instructions:.1f}", verdict(setup, instructions)]
+            if counts:
+                more = added(setup, counted)[0]
+                cells[8:] = [f"{more:.1f}", verdict(setup, more)]
         yield "| " + " | ".join(cells) + " |"
