@@ -150,7 +150,7 @@ fn print(config: &Config) -> ExitCode {
 
 /// Starts to serve, and returns when it is over.
 fn start(config: Config, origin: Origin, findings: &Findings) -> ExitCode {
-    telemetry::init(config.server.debug);
+    telemetry::init(&config);
     for finding in findings.iter() {
         telemetry::emit(&Event::ConfigurationNotice { finding });
     }

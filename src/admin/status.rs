@@ -46,6 +46,8 @@ pub(super) async fn status(facts: &Facts) -> Json {
             "spansFailed": snapshot.count(Counter::SpansFailed),
             "metricsDropped": snapshot.count(Counter::MetricsDropped),
             "metricsFailed": snapshot.count(Counter::MetricsFailed),
+            "recordsDropped": snapshot.count(Counter::RecordsDropped),
+            "recordsFailed": snapshot.count(Counter::RecordsFailed),
             "interimResponses": snapshot.count(Counter::InterimLost),
             "deadMarks": snapshot.count(Counter::MarksLost),
         },

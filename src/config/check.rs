@@ -41,6 +41,9 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     for exporter in traces.chain(metrics) {
         check_files(exporter, findings);
     }
+    if let Some(logs) = &config.telemetry.logs {
+        check_files(&logs.exporter, findings);
+    }
 }
 
 /// A log must exist and be writable, or its directory must allow to create it.

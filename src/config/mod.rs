@@ -50,8 +50,8 @@ pub use origin::Origin;
 pub use quick::QuickRoute;
 pub(crate) use show::{hash, show};
 pub use telemetry::{
-    Exemplars, Exporter, Limits, MetricsPush, Propagator, Sampler, Signal, SpanQueue, Telemetry,
-    Temporality, Traces,
+    Exemplars, ExportQueue, Exporter, Level, Limits, Logs, MetricsPush, Propagator, Sampler,
+    Signal, Story, Telemetry, Temporality, Traces,
 };
 pub use variables::Variable;
 

@@ -1,5 +1,5 @@
-//! Traces and metrics: whether and where they are exported, which are kept, and what travels with
-//! requests.
+//! Traces, metrics, and the process's own story: whether and where they are exported, which are kept,
+//! and what travels with requests.
 //!
 //! The section `telemetry` of the file and the variables of OpenTelemetry's specification say the
 //! same things; the environment wins. Nothing is exported until one of them names an endpoint.
@@ -8,10 +8,12 @@ mod endpoint;
 mod env;
 mod file;
 mod files;
+mod logs;
 mod methods;
 mod metrics;
 mod show;
 mod signal;
+mod story;
 mod traces;
 
 use std::path::PathBuf;
@@ -23,9 +25,11 @@ use url::Url;
 use self::env::{Env, Lookup};
 pub(super) use self::file::Telemetry as WrittenTelemetry;
 pub(super) use self::files::check_files;
+pub use self::logs::Logs;
 pub use self::metrics::{Exemplars, MetricsPush, Temporality};
 pub(super) use self::show::show;
 pub use self::signal::Signal;
+pub use self::story::{Level, Story};
 use self::traces::traces;
 use super::Secret;
 use super::findings::Findings;
@@ -45,6 +49,10 @@ pub struct Telemetry {
     pub metrics: Option<MetricsPush>,
     /// Which requests become exemplars of metrics.
     pub exemplars: Exemplars,
+    /// What the process tells of itself. `None`: it is not exported.
+    pub logs: Option<Logs>,
+    /// How it tells it on standard error, and as spans.
+    pub story: Story,
     /// The response header that tells the trace id. Default: none.
     pub trace_header: Option<HeaderName>,
     /// Whether answers of our own carry `Proxy-Status`. Default true.
@@ -76,7 +84,7 @@ pub struct Traces {
     /// Export what took longer, whatever was decided. Default: none.
     pub slower_than: Option<Duration>,
     /// How spans wait.
-    pub queue: SpanQueue,
+    pub queue: ExportQueue,
     /// What a span may hold.
     pub limits: Limits,
 }
@@ -111,14 +119,14 @@ pub struct Sampler {
     pub ratio: f64,
 }
 
-/// How spans wait to be exported.
+/// How spans, or log records, wait to be exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanQueue {
-    /// Spans that may wait, in each worker. Default 65 536.
-    pub spans: usize,
-    /// Spans in a request. Default 512.
+pub struct ExportQueue {
+    /// How many may wait, in each worker. Default 65 536 spans, 2048 records.
+    pub items: usize,
+    /// How many in a request. Default 512.
     pub batch: usize,
-    /// How long a request that is not full waits for more spans. Default 5 s.
+    /// How long a request that is not full waits for more. Default 5 s for spans, 1 s for records.
     pub delay: Duration,
     /// How long a batch may take with all its repetitions. Default 30 s.
     pub limit: Duration,
@@ -152,6 +160,9 @@ pub(super) fn resolve(
     let section = written.metrics.as_ref();
     let exemplars = metrics::exemplars(section.unwrap_or(&Default::default()), &mut env);
     let metrics = metrics::metrics(section.unwrap_or(&Default::default()), &mut env);
+    let has_logs = Signal::Logs.is_on(&mut env) && !is_disabled;
+    let logs = logs::logs(&written.logs, &mut env);
+    let story = story::story(&written, &mut env);
     unsupported(&mut env);
     let known_methods = methods::known(&written, &mut env);
     let traces = traces(written, &mut env);
@@ -162,26 +173,19 @@ pub(super) fn resolve(
         traces: traces.filter(|_| has_traces),
         metrics: metrics.filter(|_| has_metrics),
         exemplars,
+        logs: logs.filter(|_| has_logs),
+        story,
         trace_header,
         proxy_status,
     }
 }
 
-/// Tells of variables of the specification that would be without effect.
+/// Tells of a variable of the specification that would be without effect.
 fn unsupported(env: &mut Env<'_>) {
-    for (name, text) in [
-        (
-            "OTEL_CONFIG_FILE",
-            "this file is not read; the section telemetry of config.json says the same",
-        ),
-        (
-            "OTEL_LOG_LEVEL",
-            "this has no effect; HIPACHE_LOG sets the level of the process's own log",
-        ),
-    ] {
-        if env.text(&[name]).is_some() {
-            env.findings.warning(name, text);
-        }
+    let name = "OTEL_CONFIG_FILE";
+    if env.text(&[name]).is_some() {
+        let text = "this file is not read; the section telemetry of config.json says the same";
+        env.findings.warning(name, text);
     }
 }
 

@@ -221,6 +221,7 @@ impl Process {
                 seat,
                 slot,
                 pid,
+                took: self.born.elapsed(),
             }));
         } else {
             tracing::debug!(seat, ?report, "worker reports");

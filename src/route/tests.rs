@@ -57,6 +57,8 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             known_methods: Vec::new(),
             propagators: Vec::new(),
             traces: None,
+            logs: None,
+            story: Default::default(),
             trace_header: None,
             proxy_status: true,
         },

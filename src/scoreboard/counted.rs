@@ -74,6 +74,15 @@ pub(crate) enum Counter {
     MemoryPurgedBytes,
     /// Times that the worker asked to be replaced for its memory.
     ReplacementsWanted,
+    /// Log records of the process's story that were to be exported; each ends as exported, dropped or
+    /// failed.
+    RecordsQueued,
+    /// Log records that the collector took.
+    RecordsExported,
+    /// Log records for which there was no room.
+    RecordsDropped,
+    /// Log records that the collector did not take, or that died with their worker.
+    RecordsFailed,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,

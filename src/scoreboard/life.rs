@@ -1,10 +1,11 @@
 //! In which part of its life the worker of a seat is, whether it still turns, and what it leaves.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::master::wall_millis;
 use super::{Counter, FIRST_GAUGE, FIRST_LOG, Gauge, Seat};
 
 /// In which part of its life a worker is.
@@ -62,6 +63,8 @@ pub(super) enum Field {
     Started,
     Slot,
     Generation,
+    /// When it was forked, by the wall clock.
+    Born,
     /// Access logs that this worker owes lines.
     Logs,
     /// What earlier workers had counted in this seat.
@@ -93,6 +96,8 @@ pub(crate) struct Life {
     pub(crate) uptime: Duration,
     /// When it was forked, by a clock that all processes share: later is younger.
     pub(crate) started: Duration,
+    /// The same by the wall clock.
+    pub(crate) born: SystemTime,
     /// Exchanges that it finished.
     pub(crate) exchanges: u64,
     /// Connections that it accepted.
@@ -137,6 +142,7 @@ impl Seat {
             heartbeat_age: since(Field::Heartbeat),
             uptime: since(Field::Started),
             started: Duration::from_millis(self.read(Field::Started)),
+            born: UNIX_EPOCH + Duration::from_millis(self.read(Field::Born)),
             exchanges: own(Counter::Exchanges, Field::FirstExchange),
             connections: own(Counter::Connections, Field::FirstConnection),
         }
@@ -147,6 +153,7 @@ impl Seat {
     pub(crate) fn occupy(&self, occupant: Occupant) {
         self.set(Field::Pid, 0);
         self.set(Field::Started, monotonic_millis());
+        self.set(Field::Born, wall_millis());
         self.set(Field::Slot, occupant.slot as u64);
         self.set(Field::Generation, occupant.generation);
         self.set(Field::Logs, occupant.logs as u64);
@@ -186,8 +193,15 @@ impl Seat {
             active: self.level(Gauge::Active),
             resident: self.level(Gauge::Resident),
             lost_lines: self.bury_lines(usize::try_from(self.read(Field::Logs)).unwrap_or(0)),
-            lost_spans: self.bury_spans(),
+            lost_spans: self.settle(
+                [Counter::SpansQueued, Counter::SpansFailed],
+                [Counter::SpansExported, Counter::SpansDropped],
+            ),
         };
+        self.settle(
+            [Counter::RecordsQueued, Counter::RecordsFailed],
+            [Counter::RecordsExported, Counter::RecordsDropped],
+        );
         self.enter(State::Gone);
         self.end_move();
         for gauge in &self.cells[FIRST_GAUGE..FIRST_LOG] {
@@ -196,16 +210,12 @@ impl Seat {
         estate
     }
 
-    /// Counts the spans that died with the worker as failed.
-    fn bury_spans(&self) -> u64 {
-        let ends = [
-            Counter::SpansExported,
-            Counter::SpansDropped,
-            Counter::SpansFailed,
-        ];
+    /// Counts what was queued and died with the worker as failed, and gives how much that was.
+    fn settle(&self, [queued, failed]: [Counter; 2], ends: [Counter; 2]) -> u64 {
         let settled: u64 = ends.into_iter().map(|counter| self.count(counter)).sum();
-        let lost = self.count(Counter::SpansQueued).saturating_sub(settled);
-        self.add(Counter::SpansFailed, lost);
+        let settled = settled + self.count(failed);
+        let lost = self.count(queued).saturating_sub(settled);
+        self.add(failed, lost);
         lost
     }
 

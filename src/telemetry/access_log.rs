@@ -30,6 +30,7 @@ use super::writer::Way;
 use crate::config::{self, MAX_LOGS, Target};
 use crate::scoreboard::{LOGS, Slot};
 use batch::Limit;
+pub(super) use clock::Clock;
 pub(crate) use example::example_line;
 use log::Log;
 

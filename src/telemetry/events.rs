@@ -1,7 +1,9 @@
-//! The process's own story: each event's text, level and fields, in one place.
+//! The process's own story: what can happen, in one place.
 //!
-//! Logic says what happened; how loud it is and which words are used is decided here alone. What a
-//! peer can cause is throttled, and what the throttle held back is told as a number.
+//! Logic says what happened; how loud it is and which words are used is decided in `tell` alone.
+//! What a peer can cause is throttled, and what the throttle held back is told as a number.
+
+mod tell;
 
 mod lifecycle;
 mod memory;
@@ -11,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tracing::{error, info, warn};
+use tracing::warn;
 
 pub(crate) use lifecycle::{Closing, DeathReport, Figures, Lifecycle};
 
@@ -148,7 +150,7 @@ pub(crate) fn emit(event: &Event<'_>) {
         _ => true,
     };
     if may_be_told {
-        tell_process(event);
+        tell::tell(event);
     }
 }
 
@@ -159,12 +161,13 @@ fn passes(throttle: &Throttle, kind: &str) -> bool {
     match throttle.judge(now.unwrap_or_default().as_secs()) {
         Verdict::Tell { held_back: 0 } => true,
         Verdict::Tell { held_back } => {
-            warn!(kind, count = held_back, "events were not shown");
+            warn!(name: tell::HELD_BACK, kind, count = held_back, "events were not shown");
             true
         }
         Verdict::HoldBack { is_first } => {
             if is_first {
                 warn!(
+                    name: tell::TOO_MANY,
                     kind,
                     limit = EVENTS_PER_SECOND,
                     "too many events a second, counting the others"
@@ -173,89 +176,6 @@ fn passes(throttle: &Throttle, kind: &str) -> bool {
             false
         }
     }
-}
-
-/// The life of master and workers.
-fn tell_process(event: &Event<'_>) {
-    match event {
-        Event::Listening { address } => info!(%address, "listening"),
-        Event::AdminListening { address } => info!(%address, "admin listens"),
-        Event::Started { pid, workers } => info!(pid, workers, "started"),
-        Event::Lifecycle(event) => lifecycle::tell(event),
-        Event::Stopping { signal } => info!(signal, "stopping"),
-        Event::Stopped { uptime } => info!(uptime = ?whole_milliseconds(*uptime), "stopped"),
-        Event::Draining { why, limit } => info!(why, limit = %or_none(*limit), "draining"),
-        Event::Drained(closing) => lifecycle::tell_closing(closing),
-        _ => tell_surroundings(event),
-    }
-}
-
-/// What the process depends on: files, Redis, backends.
-fn tell_surroundings(event: &Event<'_>) {
-    match event {
-        Event::Reopened { path } => info!(path = ?path, "access log reopened"),
-        Event::RedisLost { server, error } => {
-            warn!(server, error = error.to_string(), "redis does not answer");
-        }
-        Event::RedisBack { server, after } => {
-            info!(server, after = ?whole_milliseconds(*after), "redis answers again");
-        }
-        Event::RoutesReloaded { path, hosts } => info!(path = ?path, hosts, "routes reloaded"),
-        Event::MarkedDead {
-            host,
-            backend,
-            id,
-            announced_only,
-        } => {
-            warn!(host, backend, id, announced_only, "backend marked dead");
-        }
-        Event::AttemptFailed {
-            host,
-            backend,
-            id,
-            end,
-            detail,
-        } => {
-            info!(
-                host,
-                backend,
-                id,
-                end,
-                detail = detail.to_string(),
-                "attempt failed"
-            );
-        }
-        Event::LogLosses {
-            log,
-            dropped,
-            failed,
-        } => {
-            warn!(log, dropped, failed, "access-log lines were lost");
-        }
-        Event::Memory(event) => memory::tell(event),
-        Event::ConfigurationNotice { finding } => {
-            warn!(finding = finding.to_string(), "configuration notice");
-        }
-        Event::Problem { doing, error } => error!(doing, error = error.to_string(), "problem"),
-        Event::Listening { .. }
-        | Event::AdminListening { .. }
-        | Event::Started { .. }
-        | Event::Lifecycle(_)
-        | Event::Stopping { .. }
-        | Event::Stopped { .. }
-        | Event::Draining { .. }
-        | Event::Drained(_) => {}
-    }
-}
-
-/// Nobody reads nanoseconds in a log.
-fn whole_milliseconds(duration: Duration) -> Duration {
-    Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000)
-}
-
-/// A limit as people read it.
-fn or_none(limit: Option<Duration>) -> String {
-    limit.map_or_else(|| "none".to_owned(), |limit| format!("{limit:?}"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use super::events::{Event, emit};
 use super::otlp::Envelope;
-use crate::config::{SpanQueue, Traces};
+use crate::config::{ExportQueue, Traces};
 use crate::scoreboard::{Counter, Slot};
 pub(super) use delivery::Delivery;
 use sender::Sender;
@@ -43,7 +43,7 @@ pub(super) struct Export {
     batch: RefCell<Batch>,
     /// `None` after the shutdown.
     queue: RefCell<Option<mpsc::Sender<Batch>>>,
-    bounds: SpanQueue,
+    bounds: ExportQueue,
     shared: Arc<Shared>,
     /// A batch got its first span.
     has_span: Notify,
@@ -157,7 +157,7 @@ impl Export {
             ..
         } = &*self.shared;
         let relaxed = Ordering::Relaxed;
-        let has_room = waiting.load(relaxed) + spans <= self.bounds.spans as u64
+        let has_room = waiting.load(relaxed) + spans <= self.bounds.items as u64
             && waiting_bytes.load(relaxed) + bytes <= QUEUE_BYTES;
         let queue = self.queue.borrow();
         let Some(queue) = queue.as_ref().filter(|_| has_room) else {

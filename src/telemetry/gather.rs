@@ -6,6 +6,7 @@
 
 mod process;
 mod sink;
+mod snapshot;
 mod vhosts;
 mod workers;
 
@@ -16,11 +17,10 @@ use tokio::task::yield_now;
 
 use super::names::{self, Metric, VERSIONS, WORDS};
 use super::{Labels, Methods};
-use crate::scoreboard::{
-    Counter, Gauge, HTTP_BOUNDS, OVERFLOW, Scoreboard, Seat, Series, Tally, Timing,
-};
+use crate::scoreboard::{Counter, Gauge, HTTP_BOUNDS, OVERFLOW, Scoreboard, Series, Tally, Timing};
 pub(crate) use process::resident;
 pub(crate) use sink::{Buckets, Number, Pairs, Sink};
+pub(crate) use snapshot::Snapshot;
 #[cfg(test)]
 pub(crate) use tests::{crowded, pieces};
 pub(crate) use vhosts::busiest;
@@ -85,7 +85,7 @@ const SUMS: [(&Metric, Counter); 23] = [
 
 type Outcomes = [(&'static str, Counter)];
 /// What is counted by what became of it.
-const OUTCOMES: [(&Metric, &Outcomes); 3] = [
+const OUTCOMES: [(&Metric, &Outcomes); 4] = [
     (
         &names::LOG_LINES,
         &[
@@ -105,6 +105,14 @@ const OUTCOMES: [(&Metric, &Outcomes); 3] = [
         ],
     ),
     (
+        &names::LOG_RECORDS,
+        &[
+            ("exported", Counter::RecordsExported),
+            ("dropped", Counter::RecordsDropped),
+            ("failed", Counter::RecordsFailed),
+        ],
+    ),
+    (
         &names::METRIC_EXPORTS,
         &[
             ("exported", Counter::MetricsExported),
@@ -113,39 +121,6 @@ const OUTCOMES: [(&Metric, &Outcomes); 3] = [
         ],
     ),
 ];
-
-/// All slots, to be summed up.
-pub(crate) struct Snapshot(Vec<(usize, Seat)>);
-
-impl Snapshot {
-    /// Those of this board.
-    pub(crate) fn of(board: Scoreboard) -> Self {
-        Self(board.used().collect())
-    }
-
-    /// The sum of a counter.
-    pub(crate) fn count(&self, counter: Counter) -> u64 {
-        self.0.iter().map(|(_, slot)| slot.count(counter)).sum()
-    }
-
-    fn level(&self, gauge: Gauge) -> i64 {
-        self.0.iter().map(|(_, slot)| slot.level(gauge)).sum()
-    }
-
-    fn timed(&self, timing: Timing) -> (Vec<u64>, u64) {
-        let mut total = (vec![0; timing.bounds().len() + 1], 0_u64);
-        for (_, slot) in &self.0 {
-            let (buckets, sum) = slot.timed(timing);
-            total
-                .0
-                .iter_mut()
-                .zip(buckets)
-                .for_each(|(all, more)| *all += more);
-            total.1 = total.1.wrapping_add(sum);
-        }
-        total
-    }
-}
 
 /// Reads all metrics.
 pub(crate) async fn gather(sink: &mut impl Sink, source: &Source) {
@@ -160,7 +135,7 @@ pub(crate) async fn gather(sink: &mut impl Sink, source: &Source) {
     timings(sink, &snapshot);
     yield_now().await;
     vhosts::vhosts(sink, board).await;
-    workers::workers(sink, board, &snapshot.0).await;
+    workers::workers(sink, board, &snapshot.seats).await;
 }
 
 fn identity(sink: &mut impl Sink, source: &Source) {
@@ -181,7 +156,7 @@ fn identity(sink: &mut impl Sink, source: &Source) {
 
 async fn requests(sink: &mut impl Sink, methods: &Methods, snapshot: &Snapshot) {
     let mut all: BTreeMap<u64, Series> = BTreeMap::new();
-    for (_, slot) in &snapshot.0 {
+    for (_, slot) in &snapshot.seats {
         for (key, series) in slot.requests() {
             all.entry(key).or_insert(Series::EMPTY).merge(&series);
         }
@@ -261,7 +236,7 @@ fn ends(sink: &mut impl Sink, snapshot: &Snapshot) {
     ] {
         sink.begin(metric);
         for (end, word) in WORDS.iter().enumerate() {
-            let slots = snapshot.0.iter();
+            let slots = snapshot.seats.iter();
             let count: u64 = slots.map(|(_, slot)| slot.tallied(tally, end)).sum();
             sink.sample(&[(names::END, word)], count);
         }

@@ -98,6 +98,7 @@ metrics! {
     FIRST_BYTE_DURATION: Histogram "hipache.upstream.first_byte.duration" "s" "From the pick of a backend to the head of its response.";
     LOG_LINES: Counter "hipache.access_log.lines" "{line}" "Access-log lines by what became of them.";
     SPANS: Counter "hipache.spans" "{span}" "Spans by what became of them.";
+    LOG_RECORDS: Counter "hipache.log_records" "{record}" "Log records of the process's own story by what became of them.";
     LOG_BYTES: Counter "hipache.access_log.bytes" "By" "Bytes of access log written.";
     VHOST_REQUESTS: Counter "hipache.vhost.requests" "{request}" "Requests of the busiest vhosts by status class; others under `other`.";
     VHOST_FAILED: Counter "hipache.vhost.requests_failed" "{request}" "Requests of the busiest vhosts that did not end well.";

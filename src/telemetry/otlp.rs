@@ -17,6 +17,7 @@ pub(crate) use metrics::seconds;
 pub(super) use metrics::{Histogram, Point, Value, encode};
 pub(super) use request::{Envelope, rejected, retry_delay};
 pub(crate) use span::Encoder;
+pub(super) use wire::Writer;
 
 #[cfg(test)]
 mod tests;

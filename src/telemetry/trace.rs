@@ -34,6 +34,8 @@ use sampler::HeadSampler;
 /// The tracer of one worker. Not shared with other threads.
 pub(crate) struct Tracer {
     ids: Generator,
+    /// Names this worker among those of its service.
+    instance: [u8; 32],
     propagators: Vec<Propagator>,
     /// `None`: nothing is exported.
     output: Option<Output>,
@@ -61,9 +63,8 @@ impl Tracer {
     pub(crate) fn start(config: &Config, slot: Slot) -> std::io::Result<Self> {
         let telemetry = &config.telemetry;
         let ids = Generator::seeded()?;
+        let instance = ids.trace().hex();
         let output = telemetry.traces.as_ref().map(|traces| {
-            // Names this worker among those of its service.
-            let instance = ids.trace().hex();
             let envelope = Envelope::new(&telemetry.resource, &instance, std::process::id());
             std::io::Result::Ok(Output {
                 sampler: HeadSampler::new(traces.sampler),
@@ -79,11 +80,17 @@ impl Tracer {
         });
         Ok(Self {
             ids,
+            instance,
             propagators: telemetry.propagators.clone(),
             output: output.transpose()?,
             shows_ids: telemetry.trace_header.is_some(),
             values: RefCell::default(),
         })
+    }
+
+    /// What names this worker among those of its service, in all that it exports.
+    pub(crate) fn instance(&self) -> [u8; 32] {
+        self.instance
     }
 
     /// The trace of a request that came with these headers: continued where a trusted peer says so,

@@ -19,10 +19,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{Instrument, info_span};
 
 use crate::admin::{self, Facts};
 use crate::config::{self, Config};
@@ -31,7 +32,7 @@ use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Scoreboard, Seat, State};
-use crate::telemetry::{AccessLog, Event, Methods, Process, Push, Source, Tracer, emit};
+use crate::telemetry::{AccessLog, Event, Methods, Process, Push, Source, Story, Tracer, emit};
 use acceptors::{Acceptors, Reception};
 pub(crate) use exit::Exit;
 use leaving::Desk;
@@ -52,9 +53,12 @@ const REPORT_LIMIT: Duration = Duration::from_secs(1);
 const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
 /// How long the last spans may take to be sent at the end.
 const EXPORT_LIMIT: Duration = Duration::from_secs(3);
-/// How long the last push of metrics may take after that; all limits together are within the time
-/// that the master allows.
+/// How long the last words of the process's own story may take to be sent.
+const STORY_LIMIT: Duration = Duration::from_millis(1500);
+/// How long the last push of metrics may take after that.
 const PUSH_LIMIT: Duration = Duration::from_millis(1500);
+/// How long all of it may take: a little less than the master allows.
+const END_LIMIT: Duration = Duration::from_millis(9_800);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -101,6 +105,8 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
         Process::here(inheritance.seat),
     ));
     let tracer = Rc::new(Tracer::start(&inheritance.config, seat)?);
+    let place = (inheritance.scoreboard, inheritance.seat);
+    let story = Story::start(&inheritance.config, place, &tracer.instance())?;
     let source = Source {
         board: inheritance.scoreboard,
         methods: Methods::new(&inheritance.config.telemetry.known_methods),
@@ -112,12 +118,15 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     let runtime = build_runtime()?;
     let sinks = (Rc::clone(&log), Rc::clone(&tracer));
     let exit = runtime.block_on(serve(inheritance, source, sinks));
+    let ends = Instant::now() + END_LIMIT;
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     flush(log, tracer);
-    // What was lost in flushing is counted now.
+    story.shutdown(STORY_LIMIT);
+    // What was lost in all that is counted now.
     if let Some(push) = push {
-        push.shutdown(PUSH_LIMIT);
+        let left = ends.saturating_duration_since(Instant::now());
+        push.shutdown(PUSH_LIMIT.min(left));
     }
     exit
 }
@@ -168,9 +177,12 @@ async fn serve(
         seat,
         deadline: &deadline,
     };
+    // What is told meanwhile belongs to it.
+    let finish = leaving::finish(leave, acceptors, &drain, desk)
+        .instrument(info_span!("worker drain", hipache.seat = inheritance.seat));
     // A drain may take long: the log is still reopened meanwhile, and the limit may change.
     tokio::select! {
-        exit = leaving::finish(leave, acceptors, &drain, desk) => {
+        exit = finish => {
             proxy.end_now();
             Ok(exit)
         }

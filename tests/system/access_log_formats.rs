@@ -296,9 +296,14 @@ fn after_a_full_disk_lines_are_written_again() {
         return;
     }
     let _unmount = Unmount(place);
-    let (_redis, _backend, starter) = scene(
-        |directory| json!([disk.join("full.log"), { "target": directory.join("all.log"), "format": "$uri" }]),
-    );
+    let (_redis, _backend, starter) = scene(|directory| {
+        // A line that is cut lacks its end mark; without one a cut number would look whole.
+        let marked = format!("begin $request $status {} end", "-".repeat(60));
+        json!([
+            { "target": disk.join("full.log"), "format": marked },
+            { "target": directory.join("all.log"), "format": "$uri" },
+        ])
+    });
     let mut hipache = starter.start();
     std::fs::write(disk.join("ballast"), vec![0; 200 * 1024]).unwrap();
     let load = Load::keeping(hipache.address(), "a.test", 2);
@@ -323,7 +328,7 @@ fn after_a_full_disk_lines_are_written_again() {
     let full = std::fs::read_to_string(disk.join("full.log")).unwrap();
     let whole = full
         .lines()
-        .filter(|line| line.starts_with("::ffff:") && line.matches('"').count() == 8);
+        .filter(|line| line.starts_with("begin ") && line.ends_with(" end"));
     assert_eq!(whole.count() + lost.sum::<usize>(), outcomes.len());
 }
 

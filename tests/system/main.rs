@@ -43,6 +43,7 @@ mod service_manager;
 mod shutdown;
 mod socket_activation;
 mod stores;
+mod story;
 mod supervision;
 mod surroundings;
 mod traces;

@@ -53,6 +53,7 @@ fn what_is_pushed_is_what_metrics_shows() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "gzip")
         .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        .env("OTEL_LOGS_EXPORTER", "none")
         .env("OTEL_BSP_SCHEDULE_DELAY", "10")
         .start();
     for host in ["a.test", "a.test", "b.test", "none.test"] {

@@ -10,13 +10,20 @@ use super::super::file::section;
 use super::super::values::{Count, PathText, Seconds, schema};
 use super::super::written::{Read, Written, Wrong};
 
-/// Traces. The variables `OTEL_*` of OpenTelemetry's specification say the same, and win.
+/// Traces, and the process's own story. The variables `OTEL_*` of OpenTelemetry's specification say the same, and win.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(in super::super) struct Telemetry {
     /// The collector of spans.
     #[serde(flatten)]
     pub(super) collector: Collector,
+    /// The process's own story as log records.
+    pub(super) logs: Written<Logs>,
+    /// Export what took time in the life of the process (start, drain, Redis away) as spans, to the
+    /// collector of spans. Default false.
+    pub(super) process_spans: Written<bool>,
+    /// The process's own story on standard error: `text` or `json`. Default `text`.
+    pub(super) stderr: Written<String>,
     /// Name of the service. Default `hipache`.
     pub(super) service_name: Written<String>,
     /// Further attributes of the service.
@@ -79,6 +86,23 @@ impl Read for Metrics {
     }
 }
 
+/// The process's own story as log records.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(in super::super) struct Logs {
+    /// The collector of log records.
+    #[serde(flatten)]
+    pub(super) collector: Collector,
+    /// Records that may wait in each worker. Default 2048.
+    pub(super) queue_size: Written<Count>,
+    /// Records in one request to the collector. Default 512.
+    pub(super) batch_size: Written<Count>,
+    /// How long records wait for more. Default 1.
+    pub(super) export_delay: Written<Seconds>,
+    /// How long a batch may take with all repetitions. Default 30.
+    pub(super) export_timeout: Written<Seconds>,
+}
+
 /// Where a signal goes, and how it is spoken to.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -101,15 +125,22 @@ pub(super) struct Collector {
     pub(super) client_certificate: Written<PathText>,
 }
 
-impl Read for Telemetry {
-    fn read(json: &Json) -> Result<Self, Wrong> {
-        section(json)
-    }
+/// A section: what is wrong in it is told by its parts.
+macro_rules! section {
+    ($($section:ty),*) => {$(
+        impl Read for $section {
+            fn read(json: &Json) -> Result<Self, Wrong> {
+                section(json)
+            }
 
-    fn tell<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.serialize(serializer)
-    }
+            fn tell<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.serialize(serializer)
+            }
+        }
+    )*};
 }
+
+section!(Telemetry, Logs);
 
 /// An object of texts. Not shown in messages: it may hold a token.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::super::MASK;
 use super::super::show::seconds;
-use super::{Exporter, Telemetry, Traces};
+use super::{Exporter, Logs, Telemetry, Traces};
 
 /// The section; environment and file as one.
 pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
@@ -15,6 +15,9 @@ pub(in super::super) fn show(telemetry: &Telemetry) -> Json {
         "proxyStatus": telemetry.proxy_status,
         "knownMethods": telemetry.known_methods,
         "resourceAttributes": pairs(&telemetry.resource),
+        "stderr": if telemetry.story.is_json { "json" } else { "text" },
+        "processSpans": telemetry.story.has_spans,
+        "logs": telemetry.logs.as_ref().map(show_logs),
     });
     shown["metrics"] = metrics(telemetry);
     if let (Some(traces), Json::Object(shown)) = (&telemetry.traces, &mut shown) {
@@ -34,7 +37,7 @@ fn show_traces(traces: &Traces, shown: &mut Map<String, Json>) {
         "samplerArg": traces.sampler.ratio,
         "sampleErrors": traces.sample_errors,
         "slowerThan": seconds(traces.slower_than.unwrap_or_default()),
-        "queueSize": traces.queue.spans,
+        "queueSize": traces.queue.items,
         "batchSize": traces.queue.batch,
         "exportDelay": seconds(traces.queue.delay),
         "exportTimeout": seconds(traces.queue.limit),
@@ -54,6 +57,16 @@ fn metrics(telemetry: &Telemetry) -> Json {
     }
     shown.insert("exemplars".into(), telemetry.exemplars.as_str().into());
     shown.into()
+}
+
+fn show_logs(logs: &Logs) -> Map<String, Json> {
+    let queue = logs.queue;
+    let mut shown = collector(&logs.exporter);
+    shown.insert("queueSize".into(), queue.items.into());
+    shown.insert("batchSize".into(), queue.batch.into());
+    shown.insert("exportDelay".into(), seconds(queue.delay));
+    shown.insert("exportTimeout".into(), seconds(queue.limit));
+    shown
 }
 
 /// Where a signal goes.

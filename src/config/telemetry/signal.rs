@@ -11,6 +11,8 @@ pub enum Signal {
     Traces,
     /// What `/metrics` shows.
     Metrics,
+    /// What the process tells of itself.
+    Logs,
 }
 
 impl Signal {
@@ -19,6 +21,7 @@ impl Signal {
         match self {
             Self::Traces => "TRACES",
             Self::Metrics => "METRICS",
+            Self::Logs => "LOGS",
         }
     }
 
@@ -27,6 +30,7 @@ impl Signal {
         match self {
             Self::Traces => "telemetry",
             Self::Metrics => "telemetry.metrics",
+            Self::Logs => "telemetry.logs",
         }
     }
 
@@ -40,6 +44,7 @@ impl Signal {
         match self {
             Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
+            Self::Logs => "v1/logs",
         }
     }
 
@@ -58,19 +63,25 @@ impl Signal {
         let Some((name, text)) = env.text(&[name]) else {
             return true;
         };
-        match text.as_str() {
-            "otlp" => return true,
-            "none" => {}
-            "prometheus" if self == Self::Metrics => env.findings.warning(
-                name,
-                "nothing is pushed; for Prometheus set `admin.bind`, which serves /metrics",
-            ),
-            "console" if self == Self::Metrics => env.findings.warning(
-                name,
-                "nothing is pushed; for people `admin.bind` serves /metrics and /status",
-            ),
-            _ => env.findings.error(name, "expected otlp or none"),
-        }
+        let instead = match (text.as_str(), self) {
+            ("otlp", _) => return true,
+            ("none", _) => return false,
+            ("prometheus", Self::Metrics) => {
+                "nothing is pushed; for Prometheus set `admin.bind`, which serves /metrics"
+            }
+            ("console", Self::Metrics) => {
+                "nothing is pushed; for people `admin.bind` serves /metrics and /status"
+            }
+            ("console", Self::Logs) => {
+                "the process tells its story on standard error as it is (telemetry.stderr); \
+                 nothing is exported"
+            }
+            _ => {
+                env.findings.error(name, "expected otlp or none");
+                return false;
+            }
+        };
+        env.findings.warning(name, instead);
         false
     }
 }

@@ -260,7 +260,6 @@ fn mistakes_in_the_environment_are_told_with_their_variable() {
 fn variables_without_an_effect_are_told_and_prevent_nothing() {
     let set: Lookup = |name| match name {
         "OTEL_CONFIG_FILE" => Some("/etc/otel.yaml".to_owned()),
-        "OTEL_LOG_LEVEL" => Some("debug".to_owned()),
         "OTEL_BSP_MAX_CONCURRENT_EXPORTS" => Some("2".to_owned()),
         // These are met: there is nothing that they limit.
         "OTEL_SPAN_LINK_COUNT_LIMIT" => Some("1".to_owned()),
@@ -274,11 +273,7 @@ fn variables_without_an_effect_are_told_and_prevent_nothing() {
         .filter_map(|text| text.split(':').next())
         .collect();
     names.sort_unstable();
-    let expected = [
-        "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
-        "OTEL_CONFIG_FILE",
-        "OTEL_LOG_LEVEL",
-    ];
+    let expected = ["OTEL_BSP_MAX_CONCURRENT_EXPORTS", "OTEL_CONFIG_FILE"];
     assert_eq!(names, expected, "{told:?}");
     let one: Lookup = |name| (name == "OTEL_BSP_MAX_CONCURRENT_EXPORTS").then(|| "1".to_owned());
     assert!(load(&json!({}), one).1.is_empty());
@@ -404,4 +399,99 @@ fn certificate_files_that_are_of_no_use_are_errors() {
         let path = format!("telemetry.{path}");
         assert!(told.contains(&path.as_str()), "{path}: {told:?}");
     }
+}
+
+#[test]
+fn records_have_an_endpoint_and_a_queue_of_their_own() {
+    let cases: [(serde_json::Value, Lookup, Option<&str>); 7] = [
+        (json!({ "endpoint": "http://c" }), |_| None, None),
+        (
+            json!({ "logs": { "endpoint": "http://c:4318" } }),
+            |_| None,
+            Some("http://c:4318/v1/logs"),
+        ),
+        (
+            json!({ "logs": { "endpoint": "http://c" } }),
+            |name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://e/b/".into()),
+            Some("http://e/b/v1/logs"),
+        ),
+        (
+            json!({}),
+            |name| (name == "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT").then(|| "http://e/b".into()),
+            Some("http://e/b"),
+        ),
+        (
+            json!({ "logs": { "endpoint": "http://c" } }),
+            |name| (name == "OTEL_LOGS_EXPORTER").then(|| "none".into()),
+            None,
+        ),
+        (
+            json!({ "logs": { "endpoint": "http://c" } }),
+            |name| (name == "OTEL_TRACES_EXPORTER").then(|| "none".into()),
+            Some("http://c/v1/logs"),
+        ),
+        (
+            json!({ "logs": { "endpoint": "http://c" } }),
+            |name| (name == "OTEL_SDK_DISABLED").then(|| "true".into()),
+            None,
+        ),
+    ];
+    for (at, (file, env, expected)) in cases.into_iter().enumerate() {
+        let (config, told) = load(&file, env);
+        assert!(told.is_empty(), "case {at}: {told:?}");
+        let url = config.telemetry.logs.map(|logs| logs.exporter.url);
+        assert_eq!(url.as_ref().map(Url::as_str), expected, "case {at}");
+    }
+    let (config, _) = load(
+        &json!({ "logs": { "endpoint": "http://c", "queueSize": 9, "exportDelay": 3 } }),
+        |name| (name == "OTEL_BLRP_SCHEDULE_DELAY").then(|| "20".into()),
+    );
+    let queue = config.telemetry.logs.unwrap().queue;
+    assert_eq!((queue.items, queue.batch), (9, 9));
+    assert_eq!(queue.delay, Duration::from_millis(20));
+}
+
+#[test]
+fn how_the_story_is_told_is_checked() {
+    let cases: [(serde_json::Value, Lookup, &str); 5] = [
+        (
+            json!({ "stderr": "json", "processSpans": true }),
+            |_| None,
+            "",
+        ),
+        (
+            json!({ "stderr": "yaml" }),
+            |_| None,
+            "telemetry.stderr: \"yaml\" is neither text nor json",
+        ),
+        (
+            json!({}),
+            |name| (name == "OTEL_LOG_LEVEL").then(|| "loud".into()),
+            "OTEL_LOG_LEVEL: \"loud\" is none of none, error, warn, info, debug",
+        ),
+        (
+            json!({ "logs": { "endpoint": "http://c", "queueSize": 0 } }),
+            |_| None,
+            "telemetry.logs.queueSize: ",
+        ),
+        (
+            json!({ "logs": { "endpoint": "http://c" } }),
+            |name| (name == "OTEL_LOGS_EXPORTER").then(|| "console".into()),
+            "OTEL_LOGS_EXPORTER: the process tells its story on standard error",
+        ),
+    ];
+    for (file, env, expected) in cases {
+        let (config, told) = load(&file, env);
+        match expected {
+            "" => assert!(
+                told.is_empty() && config.telemetry.story.is_json,
+                "{told:?}"
+            ),
+            _ => assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}"),
+        }
+    }
+    let (config, _) = load(&json!({}), |name| {
+        (name == "OTEL_LOG_LEVEL").then(|| "WARN".into())
+    });
+    assert_eq!(config.telemetry.story.level, Some(Level::Warn));
 }

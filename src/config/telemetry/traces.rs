@@ -6,7 +6,7 @@ use super::super::values::{Count, Seconds};
 use super::super::written::Written;
 use super::env::{self, Env};
 use super::file::Telemetry as WrittenTelemetry;
-use super::{Limits, Sampler, Signal, SpanQueue, Traces, endpoint};
+use super::{ExportQueue, Limits, Sampler, Signal, Traces, endpoint};
 
 /// What is exported; `None` without an endpoint.
 pub(super) fn traces(written: WrittenTelemetry, env: &mut Env<'_>) -> Option<Traces> {
@@ -68,32 +68,56 @@ impl Sampler {
     }
 }
 
-fn queue(written: &WrittenTelemetry, env: &mut Env<'_>) -> SpanQueue {
-    let count = |written: &Written<Count>| written.as_ref().map(|c| c.0 as usize);
-    let spans = env.parse(&["OTEL_BSP_MAX_QUEUE_SIZE"], env::count);
-    let batch = env.parse(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], env::count);
-    let delay = env.parse(&["OTEL_BSP_SCHEDULE_DELAY"], env::milliseconds);
-    let limit = env.parse(&["OTEL_BSP_EXPORT_TIMEOUT"], env::milliseconds);
+fn queue(written: &WrittenTelemetry, env: &mut Env<'_>) -> ExportQueue {
+    let written = WrittenQueue {
+        items: &written.queue_size,
+        batch: &written.batch_size,
+        delay: &written.export_delay,
+        limit: &written.export_timeout,
+    };
     let exports = "OTEL_BSP_MAX_CONCURRENT_EXPORTS";
-    if env
-        .parse(&[exports], env::count)
-        .is_some_and(|count| count > 1)
-    {
+    let told = env.parse(&[exports], env::count);
+    if told.is_some_and(|count| count > 1) {
         let text = "each worker sends one request at a time, as 1 would say";
         env.findings.warning(exports, text);
     }
-    let spans = spans.or(count(&written.queue_size)).unwrap_or(65_536);
-    let batch = batch.or(count(&written.batch_size)).unwrap_or(512);
-    let seconds = |written: &Written<Seconds>| written.as_ref().map(|s| s.0);
-    SpanQueue {
-        spans,
-        batch: batch.min(spans),
-        delay: delay
-            .or(seconds(&written.export_delay))
-            .unwrap_or(Duration::from_secs(5)),
-        limit: limit
-            .or(seconds(&written.export_timeout))
-            .unwrap_or(Duration::from_secs(30)),
+    written.or("BSP", (65_536, Duration::from_secs(5)), env)
+}
+
+/// The keys that say how something waits to be exported.
+pub(super) struct WrittenQueue<'a> {
+    pub(super) items: &'a Written<Count>,
+    pub(super) batch: &'a Written<Count>,
+    pub(super) delay: &'a Written<Seconds>,
+    pub(super) limit: &'a Written<Seconds>,
+}
+
+impl WrittenQueue<'_> {
+    /// What the environment says of this processor, or else the file, or else the default for
+    /// items and delay.
+    pub(super) fn or(
+        &self,
+        processor: &str,
+        (items, delay): (usize, Duration),
+        env: &mut Env<'_>,
+    ) -> ExportQueue {
+        let name = |setting: &str| [format!("OTEL_{processor}_{setting}")];
+        let count = |written: &Written<Count>| written.as_ref().map(|c| c.0 as usize);
+        let seconds = |written: &Written<Seconds>| written.as_ref().map(|s| s.0);
+        let told = env.parse(&name("MAX_QUEUE_SIZE"), env::count);
+        let items = told.or(count(self.items)).unwrap_or(items);
+        let told = env.parse(&name("MAX_EXPORT_BATCH_SIZE"), env::count);
+        let batch = told.or(count(self.batch)).unwrap_or(512);
+        let told = env.parse(&name("SCHEDULE_DELAY"), env::milliseconds);
+        let delay = told.or(seconds(self.delay)).unwrap_or(delay);
+        let told = env.parse(&name("EXPORT_TIMEOUT"), env::milliseconds);
+        let limit = told.or(seconds(self.limit));
+        ExportQueue {
+            items,
+            batch: batch.min(items),
+            delay,
+            limit: limit.unwrap_or(Duration::from_secs(30)),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Two texts of one second.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(in super::super) struct Clock {
     second: u64,
     /// `22/Nov/2026:05:01:23`
     common: [u8; 20],
@@ -22,7 +22,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// A clock that remembers nothing but the epoch.
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         let (common, iso) = second_texts(0);
         Self {
             second: 0,
@@ -38,7 +38,7 @@ impl Clock {
     }
 
     /// `2026-11-22T05:01:23`
-    pub(super) fn iso(&mut self, moment: SystemTime) -> &[u8; 19] {
+    pub(in super::super) fn iso(&mut self, moment: SystemTime) -> &[u8; 19] {
         self.turn_to(moment);
         &self.iso
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::{or_none, whole_milliseconds};
+use super::tell::milliseconds;
 
 /// Something in the life of workers, generations or the program.
 #[derive(Clone, Copy)]
@@ -13,7 +13,13 @@ pub(crate) enum Lifecycle<'a> {
     /// A worker was forked.
     WorkerStarted { seat: usize, slot: usize, pid: i32 },
     /// A worker accepts connections.
-    WorkerReady { seat: usize, slot: usize, pid: i32 },
+    WorkerReady {
+        seat: usize,
+        slot: usize,
+        pid: i32,
+        /// From its fork until now.
+        took: Duration,
+    },
     /// A worker ended unasked.
     WorkerDied(DeathReport<'a>),
     /// A worker's heartbeat is late; others accept for its slot.
@@ -94,47 +100,83 @@ pub(crate) struct DeathReport<'a> {
 
 pub(super) fn tell(event: &Lifecycle<'_>) {
     match event {
-        Lifecycle::WorkerStarted { seat, slot, pid } => info!(seat, slot, pid, "worker started"),
-        Lifecycle::WorkerReady { seat, slot, pid } => info!(seat, slot, pid, "worker ready"),
+        Lifecycle::WorkerStarted { seat, slot, pid } => {
+            info!(name: "hipache.worker.started", seat, slot, pid, "worker started");
+        }
+        Lifecycle::WorkerReady {
+            seat,
+            slot,
+            pid,
+            took,
+        } => {
+            let took = milliseconds(*took);
+            info!(name: "hipache.worker.ready", span = "worker start", seat, slot, pid, took, "worker ready");
+        }
         Lifecycle::WorkerDied(death) => tell_death(death),
         Lifecycle::WorkerSilent { seat } => {
-            warn!(seat, "worker is silent, others accept for it");
+            warn!(name: "hipache.worker.silent", seat, "worker is silent, others accept for it");
         }
-        Lifecycle::WorkerBack { seat } => info!(seat, "worker is back"),
-        Lifecycle::Killing { seat, why } => warn!(seat, why, "killing worker"),
-        Lifecycle::Replacing { seat, slot, why } => info!(seat, slot, why, "replacing worker"),
+        Lifecycle::WorkerBack { seat } => {
+            info!(name: "hipache.worker.back", seat, "worker is back");
+        }
+        Lifecycle::Killing { seat, why } => {
+            warn!(name: "hipache.worker.killing", seat, why, "killing worker");
+        }
+        Lifecycle::Replacing { seat, slot, why } => {
+            info!(name: "hipache.worker.replacing", seat, slot, why, "replacing worker");
+        }
         Lifecycle::Retiring {
             seat,
             slot,
             why,
             limit,
-        } => info!(seat, slot, why, limit = %or_none(*limit), "worker is told to leave"),
+        } => {
+            let limit = limit.map(|limit| limit.as_secs_f64());
+            info!(name: "hipache.worker.retiring", seat, slot, why, limit, "worker is told to leave");
+        }
+        _ => tell_reload(event),
+    }
+}
+
+/// The life of a configuration.
+fn tell_reload(event: &Lifecycle<'_>) {
+    match event {
         Lifecycle::Reloading {
             generation,
             workers,
-        } => info!(generation, workers, "reloading"),
+        } => info!(name: "hipache.reloading", generation, workers, "reloading"),
         Lifecycle::Reloaded {
             generation,
             configuration,
-        } => info!(generation, configuration, "reloaded"),
+        } => info!(name: "hipache.reloaded", generation, configuration, "reloaded"),
         Lifecycle::ReloadFailed { result, reason } => {
+            let reason = reason.to_string();
             error!(
+                name: "hipache.reload.failed",
                 result,
-                reason = reason.to_string(),
+                reason,
                 "reload failed, the old configuration stays"
             );
         }
+        _ => {}
     }
+}
+
+/// A worker begins to leave.
+pub(super) fn tell_draining(why: &str, limit: Option<Duration>) {
+    let limit = limit.map(|limit| limit.as_secs_f64());
+    info!(name: "hipache.worker.draining", why, limit, "draining");
 }
 
 fn tell_death(death: &DeathReport<'_>) {
     let figures = &death.figures;
     warn!(
+        name: "hipache.worker.died",
         seat = death.seat,
         slot = death.slot,
         pid = death.pid,
         status = death.status.to_string(),
-        uptime = ?whole_milliseconds(figures.uptime),
+        uptime = milliseconds(figures.uptime),
         requests = figures.requests,
         connections = figures.connections,
         held_requests = death.held_requests,
@@ -149,17 +191,18 @@ fn tell_death(death: &DeathReport<'_>) {
 }
 
 pub(super) fn tell_closing(closing: &Closing<'_>) {
-    let took = whole_milliseconds(closing.took);
+    let took = milliseconds(closing.took);
     let (why, forced, figures) = (closing.why, closing.forced, &closing.figures);
-    let uptime = whole_milliseconds(figures.uptime);
+    let uptime = milliseconds(figures.uptime);
     let (requests, connections) = (figures.requests, figures.connections);
     let (allocated, active, resident) = (figures.allocated, figures.active, figures.resident);
     if forced == 0 {
         info!(
+            name: "hipache.worker.drained",
             why,
-            ?took,
+            took,
             forced,
-            ?uptime,
+            uptime,
             requests,
             connections,
             allocated,
@@ -169,10 +212,11 @@ pub(super) fn tell_closing(closing: &Closing<'_>) {
         );
     } else {
         warn!(
+            name: "hipache.worker.drained",
             why,
-            ?took,
+            took,
             forced,
-            ?uptime,
+            uptime,
             requests,
             connections,
             allocated,

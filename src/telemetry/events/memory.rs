@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::tell::milliseconds;
+
 /// What the watchdog found or did.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MemoryEvent {
@@ -81,6 +83,7 @@ pub(crate) struct MemoryFigures {
 pub(super) fn tell(event: &MemoryEvent) {
     match *event {
         MemoryEvent::LimitTooSmall { limit, idle } => warn!(
+            name: "hipache.memory.limit_too_small",
             limit,
             idle,
             "memory limit is below what an idle worker needs, so it is not kept; raise server.memoryLimit"
@@ -91,10 +94,11 @@ pub(super) fn tell(event: &MemoryEvent) {
             age,
             min_age,
         } => warn!(
+            name: "hipache.memory.too_young",
             limit,
             resident,
-            age = ?super::whole_milliseconds(age),
-            ?min_age,
+            age = milliseconds(age),
+            min_age = min_age.as_secs_f64(),
             "over the memory limit soon after the start; if that happens again, raise server.memoryLimit"
         ),
         MemoryEvent::Purged {
@@ -102,6 +106,7 @@ pub(super) fn tell(event: &MemoryEvent) {
             before,
             after,
         } => info!(
+            name: "hipache.memory.purged",
             limit,
             before, after, "memory given back, within the limit again"
         ),
@@ -110,6 +115,7 @@ pub(super) fn tell(event: &MemoryEvent) {
             before,
             after,
         } => warn!(
+            name: "hipache.memory.still_over",
             limit,
             before, after, "memory given back, still over the limit"
         ),
@@ -120,6 +126,7 @@ pub(super) fn tell(event: &MemoryEvent) {
             age,
             times,
         } => warn!(
+            name: "hipache.memory.wants_replacement",
             cause,
             limit,
             resident = figures.resident,
@@ -129,7 +136,7 @@ pub(super) fn tell(event: &MemoryEvent) {
             retained = figures.retained,
             resident_set = figures.resident_set,
             cgroup = figures.cgroup,
-            age = ?super::whole_milliseconds(age),
+            age = milliseconds(age),
             times,
             "over the memory limit, wants to be replaced"
         ),

@@ -1,12 +1,12 @@
 //! Tests of `telemetry::events`.
 
-use super::super::stderr::tests::writes;
+use super::super::story::tests::{objects, writes};
 use super::*;
 
 /// The lines that an event leaves, without time and process.
 fn told(event: &Event<'_>) -> Vec<String> {
     let pid = format!(" {} ", std::process::id());
-    let lines = writes(false, None, || emit(event));
+    let lines = writes(|| emit(event));
     let text = |line: &String| {
         let (_, rest) = line.split_once(' ').unwrap();
         rest.trim().replacen(&pid, " ", 1)
@@ -47,8 +47,13 @@ fn of_workers() -> [(Lifecycle<'static>, &'static str); 8] {
             "INFO worker started seat=4 slot=0 pid=7",
         ),
         (
-            Lifecycle::WorkerReady { seat, slot, pid },
-            "INFO worker ready seat=4 slot=0 pid=7",
+            Lifecycle::WorkerReady {
+                seat: 4,
+                slot: 0,
+                pid: 7,
+                took: SECOND,
+            },
+            "INFO worker ready seat=4 slot=0 pid=7 took=1.5s",
         ),
         (
             Lifecycle::WorkerDied(DeathReport {
@@ -90,7 +95,7 @@ fn of_workers() -> [(Lifecycle<'static>, &'static str); 8] {
                 why: "memory",
                 limit: None,
             },
-            "INFO worker is told to leave seat=4 slot=0 why=\"memory\" limit=none",
+            "INFO worker is told to leave seat=4 slot=0 why=\"memory\"",
         ),
         (
             Lifecycle::ReloadFailed {
@@ -167,7 +172,7 @@ fn of_surroundings() -> [(Event<'static>, &'static str); 7] {
                 server: "127.0.0.1:6379",
                 after: SECOND,
             },
-            "INFO redis answers again server=\"127.0.0.1:6379\" after=1.5s",
+            "INFO redis answers again server=\"127.0.0.1:6379\" took=1.5s",
         ),
         (
             Event::RoutesReloaded {
@@ -218,10 +223,35 @@ fn each_event_has_its_level_text_and_fields_on_one_line() {
 }
 
 #[test]
+fn every_event_has_a_name_and_the_document_has_a_row_for_it() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/logs.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let of_workers = of_workers().map(|(event, line)| (Event::Lifecycle(event), line));
+    let all = of_processes()
+        .into_iter()
+        .chain(of_workers)
+        .chain(of_ends());
+    for (event, expected) in all.chain(of_surroundings()) {
+        let told = objects(|| emit(&event));
+        let name = told[0]["event"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{expected}"));
+        let is_row = |line: &&str| line.starts_with("| `") && line.contains(&format!("`{name}`"));
+        let row = document.lines().find(is_row).expect(name);
+        let own = ["time", "level", "process", "event", "message"];
+        let fields = told[0].as_object().unwrap().keys();
+        for field in fields.filter(|field| !own.contains(&field.as_str())) {
+            assert!(row.contains(&format!("`{field}`")), "{name}: {field}");
+        }
+        assert!(row.contains(told[0]["level"].as_str().unwrap()), "{name}");
+    }
+}
+
+#[test]
 fn a_flood_is_cut_and_says_so() {
     let throttle = Throttle::new(EVENTS_PER_SECOND);
     let mut passed = 0;
-    let lines = writes(false, None, || {
+    let lines = writes(|| {
         passed = (0..1_000).filter(|_| passes(&throttle, "attempt")).count();
     });
     // The second may turn once while this runs.

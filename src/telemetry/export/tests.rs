@@ -30,8 +30,8 @@ fn traces(spans: usize, batch: usize) -> Traces {
         },
         sample_errors: true,
         slower_than: None,
-        queue: SpanQueue {
-            spans,
+        queue: ExportQueue {
+            items: spans,
             batch,
             delay: Duration::from_secs(5),
             limit: Duration::from_secs(30),

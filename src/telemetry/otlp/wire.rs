@@ -9,7 +9,7 @@ const BYTES: u64 = 2;
 const FIXED32: u64 = 5;
 
 /// Appends fields to a message.
-pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
+pub(in super::super) struct Writer<'a>(pub(in super::super) &'a mut Vec<u8>);
 
 impl Writer<'_> {
     fn key(&mut self, field: u8, wire_type: u64) {
@@ -48,7 +48,7 @@ impl Writer<'_> {
     }
 
     /// Bytes, or a string, which must be UTF-8.
-    pub(super) fn bytes(&mut self, field: u8, value: &[u8]) {
+    pub(in super::super) fn bytes(&mut self, field: u8, value: &[u8]) {
         self.length(field, value.len());
         self.0.extend_from_slice(value);
     }

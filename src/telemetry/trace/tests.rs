@@ -14,6 +14,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
 fn tracer(propagators: &[Propagator], shows_ids: bool) -> Tracer {
     Tracer {
         ids: Generator::seeded().unwrap(),
+        instance: [b'0'; 32],
         propagators: propagators.to_vec(),
         output: None,
         shows_ids,

@@ -472,8 +472,10 @@ impl Drop for Hipache {
 }
 
 fn address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("address=")?;
-    rest.split([' ', '"', ','])
+    let (_, rest) = line
+        .split_once("address=")
+        .or_else(|| line.split_once("\"address\":"))?;
+    rest.split([' ', '"', ',', '}'])
         .find(|word| !word.is_empty())?
         .parse()
         .ok()

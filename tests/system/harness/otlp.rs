@@ -158,7 +158,7 @@ fn take_spans(
 }
 
 fn take_metrics(request: &Request, is_taken: bool, pushed: &Mutex<Pushed>) -> Result<(), String> {
-    let body = body(request)?;
+    let body = body(request, "/v1/metrics")?;
     let decoded = ExportMetricsServiceRequest::decode(&body[..]).map_err(|e| e.to_string())?;
     let mut pushed = pushed.lock().unwrap();
     match is_taken {
@@ -169,19 +169,16 @@ fn take_metrics(request: &Request, is_taken: bool, pushed: &Mutex<Pushed>) -> Re
 
 /// Decodes a request and checks it.
 fn decode(request: &Request) -> Result<ExportTraceServiceRequest, String> {
-    if request.target != "/v1/traces" {
-        return Err(request.target.clone());
-    }
-    let decoded = ExportTraceServiceRequest::decode(&body(request)?[..]);
-    let decoded = decoded.map_err(|error| error.to_string())?;
+    let body = body(request, "/v1/traces")?;
+    let decoded = ExportTraceServiceRequest::decode(&body[..]).map_err(|e| e.to_string())?;
     check(&decoded)?;
     Ok(decoded)
 }
 
-/// The message of a request.
-fn body(request: &Request) -> Result<Vec<u8>, String> {
-    if request.method != "POST" {
-        return Err(request.method.clone());
+/// The message of a request to this path, which has the right head.
+pub(super) fn body(request: &Request, path: &str) -> Result<Vec<u8>, String> {
+    if (request.method.as_str(), request.target.as_str()) != ("POST", path) {
+        return Err(format!("{} {}", request.method, request.target));
     }
     if request.field("content-type") != Some("application/x-protobuf") {
         return Err(format!("content-type {:?}", request.field("content-type")));
@@ -232,7 +229,7 @@ fn check_span(span: &Span) -> Result<(), String> {
     if !span.parent_span_id.is_empty() && !is_id(&span.parent_span_id, 8) {
         return Err("parent".to_owned());
     }
-    if span.name.is_empty() || !matches!(span.kind(), SpanKind::Server | SpanKind::Client) {
+    if span.name.is_empty() || span.kind() == SpanKind::Unspecified {
         return Err("name or kind".to_owned());
     }
     let times = span.start_time_unix_nano..=span.end_time_unix_nano;
@@ -251,6 +248,7 @@ fn check_span(span: &Span) -> Result<(), String> {
     }
     check_attributes(&span.attributes)?;
     let required: &[&str] = match (span.kind(), text(span, "db.system.name")) {
+        (SpanKind::Internal, _) => &[],
         (SpanKind::Server, _) => &["http.request.method", "url.path", "url.scheme"],
         (_, Some(_)) => &["db.operation.name"],
         _ => &[

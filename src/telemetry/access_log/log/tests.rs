@@ -323,9 +323,8 @@ fn workers_that_share_a_file_do_not_break_each_others_lines() {
 fn losses_are_told_as_they_grow_at_most_once_a_minute_and_at_the_end() {
     let slot = detached();
     let log = start(open(Path::new("/dev/null")), slot);
-    let told = |is_end: bool| {
-        crate::telemetry::stderr::tests::writes(false, None, || log.inner.tell_losses(is_end))
-    };
+    let told =
+        |is_end: bool| crate::telemetry::story::tests::writes(|| log.inner.tell_losses(is_end));
     let lose = |lines: u64| slot.add(LogCounter::Dropped, lines);
     assert!(told(true).is_empty(), "nothing was lost");
     lose(5);

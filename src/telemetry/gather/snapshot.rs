@@ -1,0 +1,40 @@
+//! All seats at once, and the sums over them: dead workers included, so that nothing goes back.
+
+use crate::scoreboard::{Counter, Gauge, Scoreboard, Seat, Timing};
+
+/// All seats, to be summed up.
+pub(crate) struct Snapshot {
+    pub(super) seats: Vec<(usize, Seat)>,
+}
+
+impl Snapshot {
+    /// Those of this board.
+    pub(crate) fn of(board: Scoreboard) -> Self {
+        Self {
+            seats: board.used().collect(),
+        }
+    }
+
+    /// The sum of a counter.
+    pub(crate) fn count(&self, counter: Counter) -> u64 {
+        self.seats.iter().map(|(_, slot)| slot.count(counter)).sum()
+    }
+
+    pub(super) fn level(&self, gauge: Gauge) -> i64 {
+        self.seats.iter().map(|(_, slot)| slot.level(gauge)).sum()
+    }
+
+    pub(super) fn timed(&self, timing: Timing) -> (Vec<u64>, u64) {
+        let mut total = (vec![0; timing.bounds().len() + 1], 0_u64);
+        for (_, slot) in &self.seats {
+            let (buckets, sum) = slot.timed(timing);
+            total
+                .0
+                .iter_mut()
+                .zip(buckets)
+                .for_each(|(all, more)| *all += more);
+            total.1 = total.1.wrapping_add(sum);
+        }
+        total
+    }
+}
