@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::{self, Config, Findings, Origin, QuickRoute};
+use crate::config::{self, Config, Findings, Loaded, Origin, QuickRoute};
+use crate::master::{self, Handover};
 use crate::telemetry::{self, Event};
 
 /// A distributed HTTP and WebSocket proxy for very many virtual hosts.
@@ -51,28 +52,44 @@ Quick start:
 
 /// Runs `hipache` with these arguments, the program's name first; the only place with exit codes.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let handover = match Handover::take() {
+        Ok(handover) => handover,
+        Err(error) => {
+            say(format_args!("error: taking over: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(usage) => return tell_usage(&usage),
+        Err(usage) => {
+            let code = tell_usage(&usage);
+            go_back(handover, "its command line is refused");
+            return code;
+        }
     };
     let mut findings = Findings::default();
     let origin = cli.origin(&mut findings);
-    let config = origin
-        .as_ref()
-        .and_then(|origin| origin.read(&mut findings));
+    let loaded = origin.as_ref().and_then(|origin| {
+        // Back from another image, it goes on with what was in force, whatever the file says.
+        match handover.as_ref().and_then(Handover::text) {
+            Some(text) => origin.load_text(text.to_owned(), &mut findings),
+            None => origin.load(&mut findings),
+        }
+    });
     if cli.strict {
         findings.be_strict();
     }
-    match origin.zip(config).filter(|_| !findings.has_errors()) {
+    match origin.zip(loaded).filter(|_| !findings.has_errors()) {
         None => {
             tell(&findings);
+            go_back(handover, "its configuration is refused");
             ExitCode::FAILURE
         }
-        Some((_, config)) if cli.dry => {
+        Some((_, loaded)) if cli.dry => {
             tell(&findings);
-            print(&config)
+            print(&loaded.config)
         }
-        Some((origin, config)) => start(config, origin, &findings),
+        Some((origin, loaded)) => start((loaded, origin), &findings, handover),
     }
 }
 
@@ -136,25 +153,53 @@ fn tell(findings: &Findings) {
     }
 }
 
-/// Prints what is in force.
+/// Becomes the program again that handed over to this one, if one did.
+fn go_back(handover: Option<Handover>, reason: &str) {
+    if let Some(handover) = handover {
+        let error = handover.go_back(reason);
+        say(format_args!(
+            "error: going back to the former program: {error}"
+        ));
+    }
+}
+
+fn say(text: std::fmt::Arguments<'_>) {
+    // Nobody is left to be told when standard error is closed.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints what is in force; or, when a program asks that this one may take over from, the answer.
 fn print(config: &Config) -> ExitCode {
-    match writeln!(
-        io::stdout(),
-        "{:#}",
-        config::show(config, &telemetry::example_line)
-    ) {
+    match master::answer() {
+        None => {}
+        Some(Ok(answer)) => return print_line(&answer),
+        Some(Err(refusal)) => {
+            say(format_args!("error: {refusal}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    let shown = config::show(config, &telemetry::example_line);
+    print_line(&format_args!("{shown:#}"))
+}
+
+fn print_line(line: &dyn std::fmt::Display) -> ExitCode {
+    match writeln!(io::stdout(), "{line}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
 /// Starts to serve, and returns when it is over.
-fn start(config: Config, origin: Origin, findings: &Findings) -> ExitCode {
-    telemetry::init(&config);
+fn start(
+    (loaded, origin): (Loaded, Origin),
+    findings: &Findings,
+    handover: Option<Handover>,
+) -> ExitCode {
+    telemetry::init(&loaded.config);
     for finding in findings.iter() {
         telemetry::emit(&Event::ConfigurationNotice { finding });
     }
-    crate::master::run(config, origin)
+    master::run(loaded, origin, handover)
 }
 
 #[cfg(test)]

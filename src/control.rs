@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use message::{FRAME, Frame};
-pub(crate) use message::{ToMaster, ToWorker, Why};
+pub(crate) use message::{ToMaster, ToWorker, VERSION, Why};
 
 /// Messages kept for a worker whose socket is full. The kernel holds some hundred before that, so a
 /// worker that fills this, too, has not read for a very long time.
@@ -61,6 +61,14 @@ pub(crate) fn pair() -> io::Result<(MasterEnd, OwnedFd)> {
 }
 
 impl MasterEnd {
+    /// Goes on with a channel of the image before this one.
+    pub(crate) fn resume(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            waiting: VecDeque::new(),
+        }
+    }
+
     /// Sends a message, or keeps it until the worker reads. An error means that it is lost: the
     /// worker is gone, or has left too many unread.
     pub(crate) fn tell(&mut self, message: ToWorker) -> io::Result<()> {

@@ -8,6 +8,7 @@
 mod accept;
 mod activation;
 mod bind;
+mod handed;
 mod quiesce;
 
 use std::io;
@@ -17,6 +18,7 @@ use std::rc::Rc;
 pub(crate) use accept::{Downstream, Queue, Shortage};
 pub(crate) use activation::Activated;
 pub(crate) use bind::{bind, rebind};
+pub(crate) use handed::Handed;
 
 /// The listening sockets of all slots.
 #[derive(Clone, Debug, Default)]

@@ -26,10 +26,11 @@ mod requests;
 mod vhosts;
 
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
 use tracing::debug;
 
@@ -47,7 +48,7 @@ pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit, shown_name};
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 5;
+const LAYOUT: u64 = 6;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
 const HEADER: usize = PUSH + pushed::CELLS;
@@ -72,6 +73,8 @@ const MIN_SEATS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scoreboard {
     cells: &'static [AtomicU64],
+    /// Open as long as the mapping: an image that takes over in place gets the counts through it.
+    memory: Option<&'static OwnedFd>,
 }
 
 /// The place of one process.
@@ -106,9 +109,7 @@ impl Scoreboard {
         let memory = memfd_create(c"hipache-scoreboard", MFdFlags::MFD_CLOEXEC)?;
         let length = cells * size_of::<AtomicU64>();
         ftruncate(&memory, i64::try_from(length).map_err(io::Error::other)?)?;
-        let board = Self {
-            cells: sys::share_cells(&memory, cells)?,
-        };
+        let board = Self::map(memory, cells)?;
         for (cell, value) in [MAGIC, LAYOUT, seats as u64, seat as u64]
             .into_iter()
             .enumerate()
@@ -116,11 +117,37 @@ impl Scoreboard {
             board.cells[cell].store(value, Ordering::Relaxed);
         }
         board.name_master();
-        debug!(seats, descriptor = memory.as_raw_fd(), "scoreboard mapped");
-        // Left open on purpose, as long as the mapping: an image that takes over in place gets the
-        // counts through it.
-        let _ = memory.into_raw_fd();
+        debug!(seats, "scoreboard mapped");
         Ok(board)
+    }
+
+    /// Maps the scoreboard that the image before this one has made; `None` when it is another kind.
+    pub(crate) fn take_over(memory: OwnedFd) -> io::Result<Option<Self>> {
+        let length = fstat(&memory)?.st_size;
+        let cells = usize::try_from(length).unwrap_or(0) / size_of::<AtomicU64>();
+        if cells < HEADER {
+            return Ok(None);
+        }
+        let board = Self::map(memory, cells)?;
+        let [magic, layout, seats, seat] =
+            [0, 1, 2, 3].map(|cell| board.cells[cell].load(Ordering::Relaxed));
+        let whole = (HEADER as u64).checked_add(seats.saturating_mul(seat));
+        let is_ours = (magic, layout) == (MAGIC, LAYOUT)
+            && seat >= seat_cells(0) as u64
+            && whole.is_some_and(|whole| whole <= cells as u64);
+        Ok(is_ours.then_some(board))
+    }
+
+    fn map(memory: OwnedFd, cells: usize) -> io::Result<Self> {
+        Ok(Self {
+            cells: sys::share_cells(&memory, cells)?,
+            memory: Some(Box::leak(Box::new(memory))),
+        })
+    }
+
+    /// The memory, to be handed over.
+    pub(crate) fn memory(self) -> Option<BorrowedFd<'static>> {
+        self.memory.map(OwnedFd::as_fd)
     }
 
     /// A board with so many seats of two vhosts, for tests: nothing shared.
@@ -133,6 +160,7 @@ impl Scoreboard {
         cells[3].store(seat as u64, Ordering::Relaxed);
         Self {
             cells: cells.leak(),
+            memory: None,
         }
     }
 

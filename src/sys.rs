@@ -163,6 +163,16 @@ pub(crate) fn own_inherited_listener(descriptor: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Takes ownership of an open descriptor that the image before this one has handed over by number.
+///
+/// To be called once for each number of a handover, before anything else is opened.
+pub(crate) fn own_handed_over(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: asks for flags only; the kernel refuses a number that is not open.
+    Errno::result(unsafe { nix::libc::fcntl(descriptor, nix::libc::F_GETFD) })?;
+    // SAFETY: it is open, and was before this image ran: nobody else here knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
 /// Takes every capability from the bounding set, so that none can come back by executing a program.
 pub(crate) fn drop_bounding_capabilities() -> io::Result<()> {
     for capability in 0..CAPABILITIES {

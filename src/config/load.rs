@@ -12,22 +12,18 @@ use super::keys::find_keys;
 use super::resolve::{Surroundings, resolve};
 use super::written::{Found, find_wrong};
 
-/// Reads the file. `None` when it is no JSON object; a configuration that comes with errors is for
-/// further checks only, with defaults where the file is wrong.
-pub(crate) fn load(path: &Path, findings: &mut Findings) -> Option<Config> {
-    match std::fs::read(path) {
-        Ok(text) => parse(&text, Surroundings::here(), findings),
-        Err(error) => {
-            findings.error(
-                "",
-                format_args!("the configuration file cannot be read: {error}"),
-            );
-            None
-        }
-    }
+/// Reads the file.
+pub(super) fn read(path: &Path, findings: &mut Findings) -> Option<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| {
+            let text = format_args!("the configuration file cannot be read: {error}");
+            findings.error("", text);
+        })
+        .ok()
 }
 
-/// As [`load`], from the text of the file.
+/// `None` when the text is no JSON object; a configuration that comes with errors is for further
+/// checks only, with defaults where the file is wrong.
 pub(super) fn parse(text: &[u8], around: Surroundings, findings: &mut Findings) -> Option<Config> {
     if text.trim_ascii().is_empty() {
         findings.error("", "the file is empty, a JSON object is expected");

@@ -46,7 +46,7 @@ pub(crate) use check::check;
 pub(crate) use findings::Findings;
 pub(crate) use load::find;
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
-pub use origin::Origin;
+pub use origin::{Loaded, Origin};
 pub use quick::QuickRoute;
 pub(crate) use show::{hash, show};
 pub use telemetry::{

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::findings::Findings;
 use super::quick::{QuickRoute, quick};
+use super::resolve::Surroundings;
 use super::{Config, check, load};
 
 /// Where the configuration comes from.
@@ -21,22 +22,37 @@ pub enum Origin {
     },
 }
 
+/// A configuration and the text that it was made of.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is in force with it.
+    pub config: Config,
+    /// The file's text; empty without a file.
+    pub(crate) text: String,
+}
+
 impl Origin {
     /// Reads and checks it all. What is wrong is among the findings; with an error there the
     /// configuration, if there is one at all, is not to be used.
-    pub(crate) fn read(&self, findings: &mut Findings) -> Option<Config> {
-        let config = match self {
+    pub(crate) fn load(&self, findings: &mut Findings) -> Option<Loaded> {
+        let loaded = match self {
             Self::File(path) => {
                 findings.set_file(path);
-                load::load(path, findings)
+                let text = load::read(path, findings)?;
+                self.load_text(text, findings)
             }
-            Self::CommandLine { listen, routes } => {
-                Some(quick(listen.clone(), routes.clone(), findings))
-            }
+            Self::CommandLine { .. } => self.load_text(String::new(), findings),
+        }?;
+        check::check(&loaded.config, findings);
+        Some(loaded)
+    }
+
+    /// Makes a configuration of a text that was read and checked before.
+    pub(crate) fn load_text(&self, text: String, findings: &mut Findings) -> Option<Loaded> {
+        let config = match self {
+            Self::File(_) => load::parse(text.as_bytes(), Surroundings::here(), findings)?,
+            Self::CommandLine { listen, routes } => quick(listen.clone(), routes.clone(), findings),
         };
-        if let Some(config) = &config {
-            check::check(config, findings);
-        }
-        config
+        Some(Loaded { config, text })
     }
 }

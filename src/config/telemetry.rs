@@ -1,5 +1,5 @@
-//! Traces, metrics, and the process's own story: whether and where they are exported, which are kept,
-//! and what travels with requests.
+//! Traces, metrics and the process's own story: whether and where they are exported, which are kept, and
+//! what travels with requests.
 //!
 //! The section `telemetry` of the file and the variables of OpenTelemetry's specification say the
 //! same things; the environment wins. Nothing is exported until one of them names an endpoint.
@@ -45,14 +45,14 @@ pub struct Telemetry {
     pub known_methods: Vec<String>,
     /// `None`: nothing is exported.
     pub traces: Option<Traces>,
-    /// `None`: they are not pushed.
-    pub metrics: Option<MetricsPush>,
-    /// Which requests become exemplars of metrics.
-    pub exemplars: Exemplars,
     /// What the process tells of itself. `None`: it is not exported.
     pub logs: Option<Logs>,
     /// How it tells it on standard error, and as spans.
     pub story: Story,
+    /// `None`: they are not pushed.
+    pub metrics: Option<MetricsPush>,
+    /// Which requests become exemplars of metrics.
+    pub exemplars: Exemplars,
     /// The response header that tells the trace id. Default: none.
     pub trace_header: Option<HeaderName>,
     /// Whether answers of our own carry `Proxy-Status`. Default true.
@@ -156,13 +156,13 @@ pub(super) fn resolve(
     let resource = resource(&written, &mut env);
     let is_disabled = env.parse(&["OTEL_SDK_DISABLED"], env::boolean) == Some(true);
     let has_traces = Signal::Traces.is_on(&mut env) && !is_disabled;
+    let has_logs = Signal::Logs.is_on(&mut env) && !is_disabled;
+    let logs = logs::logs(&written.logs, &mut env);
+    let story = story::story(&written, &mut env);
     let has_metrics = Signal::Metrics.is_on(&mut env) && !is_disabled;
     let section = written.metrics.as_ref();
     let exemplars = metrics::exemplars(section.unwrap_or(&Default::default()), &mut env);
     let metrics = metrics::metrics(section.unwrap_or(&Default::default()), &mut env);
-    let has_logs = Signal::Logs.is_on(&mut env) && !is_disabled;
-    let logs = logs::logs(&written.logs, &mut env);
-    let story = story::story(&written, &mut env);
     unsupported(&mut env);
     let known_methods = methods::known(&written, &mut env);
     let traces = traces(written, &mut env);
@@ -171,10 +171,10 @@ pub(super) fn resolve(
         resource,
         known_methods,
         traces: traces.filter(|_| has_traces),
-        metrics: metrics.filter(|_| has_metrics),
-        exemplars,
         logs: logs.filter(|_| has_logs),
         story,
+        metrics: metrics.filter(|_| has_metrics),
+        exemplars,
         trace_header,
         proxy_status,
     }

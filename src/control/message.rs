@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Raised with every change that an older reader would misread.
-const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 3;
 /// Bytes of a frame: version, kind, reason, value.
 pub(super) const FRAME: usize = 3 + size_of::<u64>();
 /// A limit that is none.

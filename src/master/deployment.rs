@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::log;
 use super::supervisor::Terms;
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::listener::{self, Activated, Listeners};
 
 /// What one generation of workers is forked with.
@@ -13,6 +13,8 @@ use crate::listener::{self, Activated, Listeners};
 pub(super) struct Deployment {
     pub(super) number: u64,
     pub(super) config: Config,
+    /// The text that it was made of.
+    pub(super) text: String,
     pub(super) listeners: Listeners,
     /// One socket an address, which all workers share.
     pub(super) admin: Listeners,
@@ -28,7 +30,7 @@ pub(super) struct Unprepared {
 
 impl Deployment {
     /// The first: binds and lets clients in, who wait for the workers.
-    pub(super) fn first(config: Config) -> Result<Self, Unprepared> {
+    pub(super) fn first(Loaded { config, text }: Loaded) -> Result<Self, Unprepared> {
         let taking_over = "taking over the service manager's sockets";
         let mut activated = Activated::take().map_err(Unprepared::when(taking_over))?;
         let workers = config.server.workers;
@@ -43,6 +45,7 @@ impl Deployment {
         Ok(Self {
             number: 1,
             config,
+            text,
             listeners,
             admin,
             logs,
@@ -50,7 +53,8 @@ impl Deployment {
     }
 
     /// The next, with the sockets of the addresses that stay.
-    pub(super) fn next(&self, number: u64, config: Config) -> Result<Self, Unprepared> {
+    pub(super) fn next(&self, number: u64, loaded: Loaded) -> Result<Self, Unprepared> {
+        let Loaded { config, text } = loaded;
         let workers = config.server.workers;
         let mut none = Activated::default();
         let listeners = listener::rebind(&self.listeners, &config.http.bind, workers, &mut none)
@@ -61,6 +65,7 @@ impl Deployment {
         Ok(Self {
             number,
             config,
+            text,
             listeners,
             admin,
             logs,

@@ -7,13 +7,16 @@
 
 mod actions;
 mod deployment;
+mod handover;
 mod log;
 mod reload;
 mod reopen;
+mod resume;
 mod service;
 mod signals;
 mod start;
 mod supervisor;
+mod upgrade;
 mod workers;
 
 use std::collections::VecDeque;
@@ -25,28 +28,43 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::config::{Config, Origin};
+use crate::config::{Loaded, Origin};
 use crate::control::ToMaster;
 use crate::scoreboard::Scoreboard;
 use crate::telemetry::{self, emit};
 use crate::worker::{self, Inheritance};
 use deployment::Deployment;
+pub use handover::Handover;
+use reload::Past;
 use service::Service;
 use signals::{Order, Signals};
 use supervisor::{Event, Supervisor, Verdict};
+use upgrade::Upgrade;
+pub(crate) use upgrade::answer;
 use workers::Workers;
 
 /// Serves until it is told to stop. The exit status: 0 after a graceful stop, also if its limit cut
 /// something; 1 after an error at start or a second signal.
-pub fn run(config: Config, origin: Origin) -> ExitCode {
-    let master = match Master::start(config, origin) {
-        Ok(master) => master,
+/// With a handover it goes on where another image of this program was.
+pub fn run(loaded: Loaded, origin: Origin, handover: Option<Handover>) -> ExitCode {
+    let begun = match &handover {
+        None => Master::start(loaded, origin),
+        Some(handover) => Master::resume(loaded, origin, handover),
+    };
+    let (master, events) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             problem(error.doing, &error.cause);
+            if let Some(handover) = handover {
+                let error = handover.go_back(&format!("{}: {}", error.doing, error.cause));
+                problem("going back to the former program", &error);
+            }
             return ExitCode::FAILURE;
         }
     };
-    match master.supervise() {
+    // All that is needed of it was copied.
+    drop(handover);
+    match master.supervise(events) {
         Outcome::Exit(Verdict::Stopped) => ExitCode::SUCCESS,
         Outcome::Exit(Verdict::Failed) => ExitCode::FAILURE,
         Outcome::Worker(inheritance) => worker::run(*inheritance),
@@ -64,10 +82,11 @@ struct Master {
     /// Generations prepared so far, those included that came to nothing.
     generations: u64,
     /// What former generations are configured with, while workers of theirs live.
-    past: Vec<(u64, Config)>,
+    past: Vec<Past>,
     scoreboard: Scoreboard,
     signals: Signals,
     service: Service,
+    upgrade: Upgrade,
     workers: Workers,
     supervisor: Supervisor,
     started: Instant,
@@ -81,18 +100,23 @@ enum Outcome {
 }
 
 impl Master {
-    fn supervise(mut self) -> Outcome {
-        let mut events = VecDeque::from([Event::Start]);
+    fn supervise(mut self, mut events: VecDeque<Event>) -> Outcome {
+        // Blocking signals has discarded that children of the image before this one died.
+        self.reap(&mut events);
         loop {
             while let Some(event) = events.pop_front() {
                 if let ControlFlow::Break(exodus) = self.follow(event, &mut events) {
                     return self.leave(exodus);
                 }
             }
+            self.transform(&mut events);
             self.service.tick(&self.scoreboard);
-            self.sleep();
+            if events.is_empty() {
+                self.sleep();
+            }
             self.hear_signals(&mut events);
             self.hear_workers(&mut events);
+            self.attend_check();
             events.push_back(Event::Tick);
         }
     }
@@ -139,7 +163,13 @@ impl Master {
             };
             PollFd::new(channel, PollFlags::POLLIN | room)
         }));
-        let deadlines = [self.supervisor.deadline(), self.service.deadline()];
+        let deadlines = [
+            self.supervisor.deadline(),
+            self.service.deadline(),
+            self.upgrade.deadline(),
+        ];
+        let check = self.upgrade.descriptor();
+        polled.extend(check.map(|check| PollFd::new(check, PollFlags::POLLIN)));
         match poll(&mut polled, timeout(deadlines)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
@@ -171,13 +201,17 @@ impl Master {
             }
             Order::Reopen => self.reopen(),
             Order::Reload => self.reload(events),
-            Order::Upgrade => problem("upgrading in place", &"not supported yet"),
+            Order::Upgrade => self.upgrade(),
             Order::Reap => self.reap(events),
         }
     }
 
     fn reap(&mut self, events: &mut VecDeque<Event>) {
-        for death in self.workers.reap() {
+        let (deaths, others) = self.workers.reap();
+        for status in others {
+            self.judge_check(status);
+        }
+        for death in deaths {
             if !self.is_stopping {
                 self.scoreboard.count_death(death.reason);
                 if let Some(why) = death.replacement {
@@ -227,7 +261,7 @@ struct Newborn {
 
 /// How long to poll until the first deadline, rounded up: waking before it would only mean to sleep
 /// again.
-fn timeout(deadlines: [Option<Instant>; 2]) -> PollTimeout {
+fn timeout(deadlines: [Option<Instant>; 3]) -> PollTimeout {
     let Some(deadline) = deadlines.into_iter().flatten().min() else {
         return PollTimeout::NONE;
     };

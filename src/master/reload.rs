@@ -8,11 +8,19 @@ use std::fmt::Display;
 use super::deployment::Deployment;
 use super::supervisor::{Event, Failure};
 use super::{Master, problem};
-use crate::config::{self, Config, Findings, Origin};
+use crate::config::{self, Config, Findings, Loaded, Origin};
 use crate::control::Why;
 use crate::listener::Listeners;
 use crate::scoreboard::{Reload, SEATS_PER_SLOT};
 use crate::telemetry::{self, Lifecycle, emit};
+
+/// A former generation, while workers of it live: what it takes to reopen their logs.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) number: u64,
+    pub(super) config: Config,
+    pub(super) text: String,
+}
 
 impl Master {
     /// Prepares a new generation, or says why not. One that is asked for while another starts comes
@@ -56,24 +64,30 @@ impl Master {
         if let Origin::CommandLine { .. } = self.origin {
             return Err("started without a file, there is nothing to read again".to_owned());
         }
-        let mut config = self.read()?;
-        self.keep_what_cannot_change(&mut config);
-        let room = self.scoreboard.seats() / SEATS_PER_SLOT;
-        let workers = config.server.workers;
-        if workers > room {
-            return Err(format!(
-                "server.workers: {workers} workers, the scoreboard made at the start has room for \
-                 {room}; restart to have more"
-            ));
-        }
-        let next = self.current.next(self.generations + 1, config);
+        let mut loaded = self.read()?;
+        self.keep_what_cannot_change(&mut loaded.config);
+        self.fits(&loaded.config)?;
+        let next = self.current.next(self.generations + 1, loaded);
         next.map_err(|error| format!("{}: {}", error.doing, error.cause))
     }
 
+    /// Whether there is room for its workers.
+    pub(super) fn fits(&self, config: &Config) -> Result<(), String> {
+        let room = self.scoreboard.seats() / SEATS_PER_SLOT;
+        let workers = config.server.workers;
+        if workers <= room {
+            return Ok(());
+        }
+        Err(format!(
+            "server.workers: {workers} workers, the scoreboard made at the start has room for \
+             {room}; restart to have more"
+        ))
+    }
+
     /// Tells all that is found.
-    fn read(&self) -> Result<Config, String> {
+    fn read(&self) -> Result<Loaded, String> {
         let mut findings = Findings::default();
-        let config = self.origin.read(&mut findings);
+        let loaded = self.origin.load(&mut findings);
         let mut errors = 0;
         for finding in findings.iter() {
             if finding.is_error() {
@@ -83,13 +97,13 @@ impl Master {
                 emit(&telemetry::Event::ConfigurationNotice { finding });
             }
         }
-        config
+        loaded
             .filter(|_| errors == 0)
             .ok_or_else(|| format!("problems found in the configuration: {errors}"))
     }
 
     /// What was made before the first fork stays as it is.
-    fn keep_what_cannot_change(&self, config: &mut Config) {
+    pub(super) fn keep_what_cannot_change(&self, config: &mut Config) {
         let current = &self.current.config;
         if config.admin.vhosts != current.admin.vhosts {
             notice("admin.vhosts", &current.admin.vhosts);
@@ -119,14 +133,28 @@ impl Master {
         for address in fresh.filter(|address| !known.contains(address)) {
             emit(&telemetry::Event::AdminListening { address });
         }
-        self.past.push((old.number, old.config));
+        self.past.push(Past {
+            number: old.number,
+            config: old.config,
+            text: old.text,
+        });
         self.service.reloaded();
         self.scoreboard.begin_generation(new.number);
-        self.scoreboard.count_reload(Reload::Done);
-        tell(&Lifecycle::Reloaded {
-            generation: new.number,
-            configuration: &config::hash(&new.config),
-        });
+        let (generation, configuration) = (new.number, &*config::hash(&new.config));
+        if self.upgrade.former.take().is_some() {
+            self.scoreboard.count_upgrade(Reload::Done);
+            tell(&Lifecycle::Upgraded {
+                version: env!("CARGO_PKG_VERSION"),
+                generation,
+                configuration,
+            });
+        } else {
+            self.scoreboard.count_reload(Reload::Done);
+            tell(&Lifecycle::Reloaded {
+                generation,
+                configuration,
+            });
+        }
         self.reload_if_wanted(events);
     }
 
@@ -136,14 +164,22 @@ impl Master {
             return;
         };
         retire(&next.listeners.without(&self.current.listeners));
-        self.past.push((next.number, next.config));
+        self.past.push(Past {
+            number: next.number,
+            config: next.config,
+            text: next.text,
+        });
         self.service.reloaded();
-        self.scoreboard.count_reload(Reload::Abandoned);
         let reason = match failure {
             Failure::CouldNotStart => "a worker could not start with it",
             Failure::TooSlow => "its workers did not all serve in time",
             Failure::Stopped => "the service stops",
         };
+        if self.upgrade.former.is_some() {
+            // What follows is for the former program to do and to tell.
+            return self.upgrade.plan_return(reason);
+        }
+        self.scoreboard.count_reload(Reload::Abandoned);
         tell(&Lifecycle::ReloadFailed {
             result: Reload::Abandoned.as_str(),
             reason: &reason,
@@ -151,17 +187,24 @@ impl Master {
         self.reload_if_wanted(events);
     }
 
-    fn reload_if_wanted(&mut self, events: &mut VecDeque<Event>) {
+    /// Does what was asked for meanwhile.
+    pub(super) fn reload_if_wanted(&mut self, events: &mut VecDeque<Event>) {
         if std::mem::take(&mut self.wants_reload) {
             self.reload(events);
+        }
+        if std::mem::take(&mut self.upgrade.is_wanted) {
+            self.upgrade();
         }
     }
 
     /// Forgets generations that have no worker any more.
     pub(super) fn forget_past(&mut self) {
         let workers = &self.workers;
-        self.past
-            .retain(|(number, _)| !workers.of_generation(|other| other == *number).is_empty());
+        self.past.retain(|past| {
+            !workers
+                .of_generation(|other| other == past.number)
+                .is_empty()
+        });
     }
 }
 

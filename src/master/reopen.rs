@@ -12,8 +12,8 @@ impl Master {
     /// Opens the logs that are files anew for every worker, present and future; keeps an old one if
     /// that fails. Workers that drain write the logs of their own configuration.
     pub(super) fn reopen(&mut self) {
-        for (number, config) in &self.past {
-            drop(reopen(*number, config, &mut self.workers));
+        for past in &self.past {
+            drop(reopen(past.number, &past.config, &mut self.workers));
         }
         for deployment in std::iter::once(&mut self.current).chain(&mut self.next) {
             let fresh = reopen(deployment.number, &deployment.config, &mut self.workers);

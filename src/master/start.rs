@@ -1,41 +1,48 @@
 //! Everything that the master prepares before its first fork.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::deployment::{Deployment, Unprepared};
+use super::resume::FINDING;
 use super::service::Service;
 use super::signals::Signals;
-use super::supervisor::Supervisor;
+use super::supervisor::{Event, Supervisor};
+use super::upgrade::Upgrade;
 use super::workers::Workers;
 use super::{Master, problem};
-use crate::config::{Config, Origin};
+use crate::config::{Loaded, Origin};
 use crate::scoreboard::Scoreboard;
-use crate::telemetry::{Event, emit};
+use crate::telemetry::{self, emit};
 
 impl Master {
     /// Takes all that may fail while it can still be told in one line, and no process is there to end.
-    pub(super) fn start(config: Config, origin: Origin) -> Result<Self, Unprepared> {
+    pub(super) fn start(
+        loaded: Loaded,
+        origin: Origin,
+    ) -> Result<(Self, VecDeque<Event>), Unprepared> {
         raise_descriptor_limit();
-        let workers = config.server.workers;
-        let current = Deployment::first(config)?;
+        let workers = loaded.config.server.workers;
+        let current = Deployment::first(loaded)?;
         let scoreboard = Scoreboard::create(workers, current.config.admin.vhosts)
             .map_err(Unprepared::when("mapping the scoreboard"))?;
         scoreboard.begin_generation(current.number);
         let signals = Signals::block().map_err(Unprepared::when("blocking signals"))?;
-        emit(&Event::Started {
+        let upgrade = Upgrade::new(None).map_err(Unprepared::when(FINDING))?;
+        emit(&telemetry::Event::Started {
             pid: nix::unistd::getpid().as_raw(),
             workers,
         });
         for address in current.listeners.addresses() {
-            emit(&Event::Listening { address });
+            emit(&telemetry::Event::Listening { address });
         }
         for address in current.admin.addresses() {
-            emit(&Event::AdminListening { address });
+            emit(&telemetry::Event::AdminListening { address });
         }
-        Ok(Self {
+        let master = Self {
             supervisor: Supervisor::new(scoreboard.seats(), current.terms()),
             workers: Workers::new(),
             origin,
@@ -48,8 +55,10 @@ impl Master {
             signals,
             service: Service::of_environment(),
             started: Instant::now(),
+            upgrade,
             is_stopping: false,
-        })
+        };
+        Ok((master, VecDeque::from([Event::Start])))
     }
 }
 

@@ -16,6 +16,7 @@ mod process;
 mod pulse;
 mod renewal;
 mod slot;
+mod standing;
 mod stop;
 mod turns;
 
@@ -27,6 +28,7 @@ pub(super) use events::{Action, Cause, Event, Failure, Terms, Verdict};
 use process::{Life, Process};
 use renewal::Renewal;
 use slot::Slot;
+pub(super) use standing::{Resumed, Standing};
 use stop::Phase;
 use turns::{Turn, Wish};
 

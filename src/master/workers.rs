@@ -15,8 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::handover::{Handover, Luggage, Worker};
+use super::resume::born;
+use super::supervisor::Standing;
 use crate::control::{self, Heard, MasterEnd, ToMaster, ToWorker};
-use crate::scoreboard::{Occupant, Seat};
+use crate::scoreboard::{Occupant, Scoreboard, Seat};
 use crate::sys::{self, Forked};
 use crate::telemetry::{Event, Lifecycle, emit};
 pub(super) use death::Death;
@@ -32,8 +35,8 @@ struct Process {
     pid: Pid,
     slot: usize,
     generation: u64,
-    /// Its place on the scoreboard.
-    board: Seat,
+    /// Its place on the scoreboard; `None` where it has one of another layout.
+    board: Option<Seat>,
     /// `None` once the worker has closed its end.
     channel: Option<MasterEnd>,
     born: Instant,
@@ -86,7 +89,7 @@ impl Workers {
             pid,
             slot,
             generation,
-            board,
+            board: Some(board),
             channel: Some(channel),
             born: Instant::now(),
             is_leaving: false,
@@ -100,6 +103,50 @@ impl Workers {
             pid,
         }));
         Ok(Birth::Master)
+    }
+
+    /// Goes on with workers that were handed over, on this board if it is theirs.
+    pub(super) fn resume(handover: &Handover, board: Option<Scoreboard>) -> io::Result<Self> {
+        let now = Instant::now();
+        let mut seats = BTreeMap::new();
+        for worker in &handover.state.workers {
+            let channel = worker.channel.map(|number| handover.copy(number));
+            let process = Process {
+                pid: Pid::from_raw(worker.pid),
+                slot: worker.standing.slot,
+                generation: worker.standing.generation,
+                board: board.map(|board| board.seat(worker.standing.seat)),
+                channel: channel.transpose()?.map(MasterEnd::resume),
+                born: born(worker.lived_millis, now),
+                is_leaving: worker.is_leaving,
+                is_hung: worker.is_hung,
+            };
+            seats.insert(worker.standing.seat, process);
+        }
+        Ok(Self { seats })
+    }
+
+    /// Writes a worker down for another image.
+    pub(super) fn hand_over<'a>(
+        &'a self,
+        standing: Standing,
+        luggage: &mut Luggage<'a>,
+    ) -> Option<Worker> {
+        let process = self.seats.get(&standing.seat)?;
+        let channel = process.channel.as_ref();
+        Some(Worker {
+            standing,
+            pid: process.pid.as_raw(),
+            channel: channel.map(|channel| luggage.add(channel.as_fd())),
+            lived_millis: u64::try_from(process.born.elapsed().as_millis()).unwrap_or(u64::MAX),
+            is_leaving: process.is_leaving,
+            is_hung: process.is_hung,
+        })
+    }
+
+    /// Whether a message waits for a worker to read.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.channels().any(|(_, is_waiting)| is_waiting)
     }
 
     /// Kills a worker, if it is there.
@@ -146,7 +193,7 @@ impl Workers {
     /// How long ago each runtime turned.
     pub(super) fn pulses(&self) -> impl Iterator<Item = (usize, Duration)> {
         let seats = self.seats.iter();
-        seats.map(|(seat, process)| (*seat, process.board.life().heartbeat_age))
+        seats.filter_map(|(seat, process)| Some((*seat, process.board?.life().heartbeat_age)))
     }
 
     /// The channels to poll: descriptor, and whether messages wait to be sent.
@@ -186,22 +233,26 @@ impl Workers {
         reports
     }
 
-    /// Reaps every dead child and gives those that were workers.
-    pub(super) fn reap(&mut self) -> Vec<Death> {
-        let mut deaths = Vec::new();
+    /// Reaps every dead child and gives those that were workers, and how the others ended: a trial
+    /// run, or children of others, who are ours as process 1 of a container.
+    pub(super) fn reap(&mut self) -> (Vec<Death>, Vec<WaitStatus>) {
+        let (mut deaths, mut others) = (Vec::new(), Vec::new());
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => break,
-                Ok(status) => deaths.extend(self.bury(status)),
+                Ok(status) => match self.bury(status) {
+                    Some(death) => deaths.push(death),
+                    None => others.push(status),
+                },
                 Err(Errno::EINTR) => {}
                 // ECHILD: none is left.
                 Err(_) => break,
             }
         }
-        deaths
+        (deaths, others)
     }
 
-    /// As process 1 of a container we reap children of others, too: `None`.
+    /// `None` for one that is no worker.
     fn bury(&mut self, status: WaitStatus) -> Option<Death> {
         let pid = status.pid()?;
         let mut seats = self.seats.iter();

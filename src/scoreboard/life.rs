@@ -115,7 +115,7 @@ impl Life {
 }
 
 /// What a dead worker leaves behind: what it held, and what it owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Estate {
     pub(crate) exchanges: u64,
     pub(crate) connections: u64,

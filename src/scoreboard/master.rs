@@ -13,7 +13,8 @@ const RELOADED: usize = 7;
 const DEATHS: usize = 8;
 const REPLACEMENTS: usize = DEATHS + Death::ALL.len();
 const RELOADS: usize = REPLACEMENTS + Replacement::ALL.len();
-const _: () = assert!(RELOADS + Reload::ALL.len() <= MOVES, "no room");
+const UPGRADES: usize = RELOADS + Reload::ALL.len();
+const _: () = assert!(UPGRADES + Reload::ALL.len() <= MOVES, "no room");
 
 impl Scoreboard {
     /// Writes this process into a new board.
@@ -32,9 +33,10 @@ impl Scoreboard {
         UNIX_EPOCH + Duration::from_millis(self.get(STARTED))
     }
 
-    /// Tells which generation of workers serves from now on.
+    /// Tells which generation of workers serves from now on, and with it its configuration.
     pub(crate) fn begin_generation(self, number: u64) {
         self.put(GENERATION, number);
+        self.put(RELOADED, wall_millis());
     }
 
     /// The generation of workers that serves; the first is 1.
@@ -62,12 +64,19 @@ impl Scoreboard {
         self.get(REPLACEMENTS + why as usize)
     }
 
-    /// Counts a reload that is over, and remembers when the last one was done.
+    /// Counts a reload that is over.
     pub(crate) fn count_reload(self, result: Reload) {
         self.add(RELOADS + result as usize);
-        if result == Reload::Done {
-            self.put(RELOADED, wall_millis());
-        }
+    }
+
+    /// Counts an upgrade that is over.
+    pub(crate) fn count_upgrade(self, result: Reload) {
+        self.add(UPGRADES + result as usize);
+    }
+
+    /// How many upgrades ended so.
+    pub(crate) fn upgrades(self, result: Reload) -> u64 {
+        self.get(UPGRADES + result as usize)
     }
 
     /// How many reloads ended so.
@@ -75,13 +84,9 @@ impl Scoreboard {
         self.get(RELOADS + result as usize)
     }
 
-    /// When the configuration in force was read, by the wall clock: at the last reload that was
-    /// done, or at the start.
+    /// Since when the configuration in force is, by the wall clock.
     pub(crate) fn configured(self) -> SystemTime {
-        match self.get(RELOADED) {
-            0 => self.started(),
-            millis => UNIX_EPOCH + Duration::from_millis(millis),
-        }
+        UNIX_EPOCH + Duration::from_millis(self.get(RELOADED))
     }
 
     fn cell(self, index: usize) -> &'static AtomicU64 {

@@ -189,9 +189,10 @@ fn what_the_master_did_is_counted_and_only_used_seats_are_read() {
     assert_eq!(numbers(&mut board.living()), [1]);
     board.count_death(Death::Signal);
     board.count_replacement(Replacement::Died);
-    assert_eq!(board.configured(), board.started());
+    board.begin_generation(1);
     board.count_reload(Reload::Refused);
     board.count_reload(Reload::Done);
+    board.count_upgrade(Reload::Abandoned);
     assert!(board.configured() >= board.started());
     let deaths = Death::ALL.map(|death| board.deaths(death));
     assert_eq!(deaths, [0, 0, 1, 0]);
@@ -199,6 +200,23 @@ fn what_the_master_did_is_counted_and_only_used_seats_are_read() {
     assert_eq!(replacements, [0, 0, 0, 0, 1]);
     let reloads = Reload::ALL.map(|result| board.reloads(result));
     assert_eq!(reloads, [1, 1, 0]);
+    let upgrades = Reload::ALL.map(|result| board.upgrades(result));
+    assert_eq!(upgrades, [0, 0, 1]);
     assert_eq!(board.master(), std::process::id());
     assert_eq!(board.seat(1).life().state, State::Starting);
+}
+
+#[test]
+fn a_board_of_the_same_layout_is_taken_over_with_its_counts_and_another_is_not() {
+    let board = Scoreboard::create(1, 2).unwrap();
+    board.seat(63).add(Counter::Tunnels, 5);
+    let memory = || board.memory().unwrap().try_clone_to_owned().unwrap();
+    let taken = Scoreboard::take_over(memory()).unwrap().unwrap();
+    assert_eq!(taken.seat(63).count(Counter::Tunnels), 5);
+    taken.seat(63).add(Counter::Tunnels, 1);
+    assert_eq!(board.seat(63).count(Counter::Tunnels), 6);
+    board.cells[1].store(LAYOUT + 1, Ordering::Relaxed);
+    assert!(Scoreboard::take_over(memory()).unwrap().is_none());
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert!(Scoreboard::take_over(null.into()).unwrap().is_none());
 }

@@ -118,6 +118,7 @@ metrics! {
     REPLACEMENTS_WANTED: Counter "hipache.worker.replacements_wanted" "{worker}" "Times that a worker asked to be replaced for its memory.";
     REPLACEMENTS: Counter "hipache.worker.replacements" "{worker}" "Workers whose place another took, by reason.";
     RELOADS: Counter "hipache.reloads" "{reload}" "Reloads of the configuration, by result.";
+    UPGRADES: Counter "hipache.upgrades" "{upgrade}" "Upgrades of the program in place, by result.";
     CONFIGURED: Gauge "hipache.configured.timestamp" "s" "When the configuration in force was read: at the last reload that was done, or at the start.";
     GENERATION: Gauge "hipache.generation" "{generation}" "The generation of workers that serves; each reload or upgrade makes one.";
     MEMORY: Level "hipache.allocator" "By" "jemalloc's own figures.";

@@ -49,4 +49,5 @@ mod surroundings;
 mod traces;
 mod traces_export;
 mod traces_workers;
+mod upgrade;
 mod websocket;

@@ -131,14 +131,3 @@ fn a_resolver_that_hangs_hurts_only_the_hosts_that_need_it() {
         start.elapsed()
     );
 }
-
-#[test]
-fn what_is_not_there_yet_is_said_and_harms_nothing() {
-    let redis = Redis::start();
-    let hipache = Hipache::on(&redis);
-    let (master, workers) = (hipache.master(), hipache.workers());
-    hipache.signal(nix::sys::signal::Signal::SIGUSR2);
-    hipache.wait_for_stderr("upgrading", 1);
-    assert_eq!((hipache.master(), hipache.workers()), (master, workers));
-    assert_eq!(hipache.get("__ping__", "/").text(), "ok");
-}

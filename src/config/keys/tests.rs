@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::config::load::load;
+use crate::config::Origin;
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -44,7 +44,9 @@ fn samples_are_free_of_problems_except_what_they_show() {
     ];
     for (name, expected) in table {
         let mut findings = Findings::default();
-        assert!(load(&shipped(name), &mut findings).is_some(), "{name}");
+        let text = std::fs::read_to_string(shipped(name)).unwrap();
+        let origin = Origin::File(shipped(name));
+        assert!(origin.load_text(text, &mut findings).is_some(), "{name}");
         assert!(!findings.has_errors(), "{name}: {findings:?}");
         let told: Vec<_> = findings
             .iter()

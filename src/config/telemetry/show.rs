@@ -47,6 +47,16 @@ fn show_traces(traces: &Traces, shown: &mut Map<String, Json>) {
     }
 }
 
+fn show_logs(logs: &Logs) -> Map<String, Json> {
+    let queue = logs.queue;
+    let mut shown = collector(&logs.exporter);
+    shown.insert("queueSize".into(), queue.items.into());
+    shown.insert("batchSize".into(), queue.batch.into());
+    shown.insert("exportDelay".into(), seconds(queue.delay));
+    shown.insert("exportTimeout".into(), seconds(queue.limit));
+    shown
+}
+
 fn metrics(telemetry: &Telemetry) -> Json {
     let mut shown = Map::new();
     if let Some(push) = &telemetry.metrics {
@@ -57,16 +67,6 @@ fn metrics(telemetry: &Telemetry) -> Json {
     }
     shown.insert("exemplars".into(), telemetry.exemplars.as_str().into());
     shown.into()
-}
-
-fn show_logs(logs: &Logs) -> Map<String, Json> {
-    let queue = logs.queue;
-    let mut shown = collector(&logs.exporter);
-    shown.insert("queueSize".into(), queue.items.into());
-    shown.insert("batchSize".into(), queue.batch.into());
-    shown.insert("exportDelay".into(), seconds(queue.delay));
-    shown.insert("exportTimeout".into(), seconds(queue.limit));
-    shown
 }
 
 /// Where a signal goes.

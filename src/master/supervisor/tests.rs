@@ -1,5 +1,6 @@
 //! The table: what happened before, the event, what follows.
 
+mod handovers;
 mod renewals;
 mod replacements;
 mod silences;

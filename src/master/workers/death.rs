@@ -27,7 +27,8 @@ impl Death {
             WaitStatus::Exited(_, code) => Exit::of(code),
             _ => None,
         };
-        let estate = process.board.bury();
+        let estate = process.board.map(|board| board.bury());
+        let estate = estate.unwrap_or_default();
         let is_clean = matches!(exit, Some(Exit::Drained | Exit::Forced));
         let has_lost = estate.lost_lines > 0 || estate.lost_spans > 0;
         let status_text = describe(status, exit);

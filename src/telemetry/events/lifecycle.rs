@@ -1,6 +1,7 @@
 //! The part of the story that is about workers coming and going: text, level and fields.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -49,7 +50,27 @@ pub(crate) enum Lifecycle<'a> {
         /// Its hash.
         configuration: &'a str,
     },
-    /// It is not, and the old one stays.
+    /// The program at this path is tried, to take over.
+    Upgrading { program: &'a Path },
+    /// This program goes on with the workers of another; its own start.
+    TookOver {
+        version: &'a str,
+        generation: u64,
+        workers: usize,
+    },
+    /// They all serve: the upgrade is done.
+    Upgraded {
+        version: &'a str,
+        generation: u64,
+        configuration: &'a str,
+    },
+    /// It is not, and the program stays that it was.
+    UpgradeFailed {
+        /// Refused, or abandoned half-way.
+        result: &'a str,
+        reason: &'a dyn Display,
+    },
+    /// The configuration is not in force, and the old one stays.
     ReloadFailed {
         /// Refused, or abandoned half-way.
         result: &'a str,
@@ -149,6 +170,10 @@ fn tell_reload(event: &Lifecycle<'_>) {
             generation,
             configuration,
         } => info!(name: "hipache.reloaded", generation, configuration, "reloaded"),
+        Lifecycle::Upgrading { .. }
+        | Lifecycle::TookOver { .. }
+        | Lifecycle::Upgraded { .. }
+        | Lifecycle::UpgradeFailed { .. } => tell_upgrade(event),
         Lifecycle::ReloadFailed { result, reason } => {
             let reason = reason.to_string();
             error!(
@@ -156,6 +181,35 @@ fn tell_reload(event: &Lifecycle<'_>) {
                 result,
                 reason,
                 "reload failed, the old configuration stays"
+            );
+        }
+        _ => {}
+    }
+}
+
+fn tell_upgrade(event: &Lifecycle<'_>) {
+    match event {
+        Lifecycle::Upgrading { program } => {
+            let program = program.display().to_string();
+            info!(name: "hipache.upgrading", program, "upgrading");
+        }
+        Lifecycle::TookOver {
+            version,
+            generation,
+            workers,
+        } => info!(name: "hipache.took_over", version, generation, workers, "took over"),
+        Lifecycle::Upgraded {
+            version,
+            generation,
+            configuration,
+        } => info!(name: "hipache.upgraded", version, generation, configuration, "upgraded"),
+        Lifecycle::UpgradeFailed { result, reason } => {
+            let reason = reason.to_string();
+            error!(
+                name: "hipache.upgrade.failed",
+                result,
+                reason,
+                "upgrade failed, the old program stays"
             );
         }
         _ => {}

@@ -39,7 +39,7 @@ fn of_processes() -> [(Event<'static>, &'static str); 2] {
     ]
 }
 
-fn of_workers() -> [(Lifecycle<'static>, &'static str); 8] {
+fn of_workers() -> [(Lifecycle<'static>, &'static str); 7] {
     let (seat, slot, pid) = (4, 0, 7);
     [
         (
@@ -96,6 +96,32 @@ fn of_workers() -> [(Lifecycle<'static>, &'static str); 8] {
                 limit: None,
             },
             "INFO worker is told to leave seat=4 slot=0 why=\"memory\"",
+        ),
+    ]
+}
+
+fn of_renewals() -> [(Lifecycle<'static>, &'static str); 4] {
+    [
+        (
+            Lifecycle::Upgrading {
+                program: Path::new("/a"),
+            },
+            "INFO upgrading program=\"/a\"",
+        ),
+        (
+            Lifecycle::Upgraded {
+                version: "1",
+                generation: 2,
+                configuration: "ab",
+            },
+            "INFO upgraded version=\"1\" generation=2 configuration=\"ab\"",
+        ),
+        (
+            Lifecycle::UpgradeFailed {
+                result: "abandoned",
+                reason: &"no",
+            },
+            "ERROR upgrade failed, the old program stays result=\"abandoned\" reason=\"no\"",
         ),
         (
             Lifecycle::ReloadFailed {
@@ -212,7 +238,8 @@ fn of_surroundings() -> [(Event<'static>, &'static str); 7] {
 
 #[test]
 fn each_event_has_its_level_text_and_fields_on_one_line() {
-    let of_workers = of_workers().map(|(event, line)| (Event::Lifecycle(event), line));
+    let of_workers = of_workers().into_iter().chain(of_renewals());
+    let of_workers = of_workers.map(|(event, line)| (Event::Lifecycle(event), line));
     let all = of_processes()
         .into_iter()
         .chain(of_workers)

@@ -1,8 +1,8 @@
-//! All seats at once, and the sums over them: dead workers included, so that nothing goes back.
+//! Sums over all workers, dead ones included.
 
 use crate::scoreboard::{Counter, Gauge, Scoreboard, Seat, Timing};
 
-/// All seats, to be summed up.
+/// All seats that ever had a worker.
 pub(crate) struct Snapshot {
     pub(super) seats: Vec<(usize, Seat)>,
 }
@@ -17,17 +17,19 @@ impl Snapshot {
 
     /// The sum of a counter.
     pub(crate) fn count(&self, counter: Counter) -> u64 {
-        self.seats.iter().map(|(_, slot)| slot.count(counter)).sum()
+        self.seats.iter().map(|(_, seat)| seat.count(counter)).sum()
     }
 
+    /// The sum of a gauge.
     pub(super) fn level(&self, gauge: Gauge) -> i64 {
-        self.seats.iter().map(|(_, slot)| slot.level(gauge)).sum()
+        self.seats.iter().map(|(_, seat)| seat.level(gauge)).sum()
     }
 
+    /// The sum of a histogram: counts by bucket, and of what was measured.
     pub(super) fn timed(&self, timing: Timing) -> (Vec<u64>, u64) {
         let mut total = (vec![0; timing.bounds().len() + 1], 0_u64);
-        for (_, slot) in &self.seats {
-            let (buckets, sum) = slot.timed(timing);
+        for (_, seat) in &self.seats {
+            let (buckets, sum) = seat.timed(timing);
             total
                 .0
                 .iter_mut()

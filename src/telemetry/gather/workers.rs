@@ -34,6 +34,10 @@ pub(super) async fn workers(sink: &mut impl Sink, board: Scoreboard, seats: &[(u
     for result in Reload::ALL {
         sink.sample(&[(names::RESULT, result.as_str())], board.reloads(result));
     }
+    sink.begin(&names::UPGRADES);
+    for result in Reload::ALL {
+        sink.sample(&[(names::RESULT, result.as_str())], board.upgrades(result));
+    }
     sink.begin(&names::WORKER_EXCHANGES);
     for (number, seat) in seats {
         let number = number.to_string();

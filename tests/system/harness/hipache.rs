@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,49 +13,8 @@ use serde_json::{Value, json};
 
 use super::config::{defaults, merge};
 use super::etc::PrivateEtc;
+use super::run::binary;
 use super::{Client, Directory, Line, Log, Redis, Response, SOON, Scrape, eventually, process};
-
-/// The binary under test.
-pub(crate) fn binary() -> &'static str {
-    env!("CARGO_BIN_EXE_hipache")
-}
-
-/// Runs the binary with these arguments until it ends; kills it when it does not.
-#[track_caller]
-pub(crate) fn run_to_end(directory: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    let (out, err) = (directory.join("stdout"), directory.join("stderr"));
-    let mut child = Command::new(binary())
-        .args(arguments)
-        .current_dir(directory)
-        .env_remove("SETTINGS_FLAVOR")
-        .envs(env.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&out).unwrap())
-        .stderr(std::fs::File::create(&err).unwrap())
-        .spawn()
-        .unwrap();
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > SOON {
-            process::signal(child.id(), Signal::SIGTERM);
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!(
-                "{arguments:?} did not end: {}",
-                std::fs::read_to_string(&err).unwrap()
-            );
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    Output {
-        status,
-        stdout: std::fs::read(out).unwrap(),
-        stderr: std::fs::read(err).unwrap(),
-    }
-}
 
 /// A proxy to be started.
 pub(crate) struct Starter {
@@ -64,6 +23,7 @@ pub(crate) struct Starter {
     arguments: Option<Vec<String>>,
     env: Vec<(String, String)>,
     wrapper: Vec<String>,
+    has_own_binary: bool,
     lent: Vec<OwnedFd>,
     etc: Option<PrivateEtc>,
 }
@@ -73,11 +33,25 @@ impl Starter {
     fn command(&self) -> Command {
         if let [program, arguments @ ..] = self.wrapper.as_slice() {
             let mut wrapped = Command::new(program);
-            wrapped.args(arguments).arg(binary());
+            wrapped.args(arguments).arg(self.binary());
             return wrapped;
         }
         let with_etc = self.etc.as_ref().map(PrivateEtc::command);
-        with_etc.unwrap_or_else(|| Command::new(binary()))
+        with_etc.unwrap_or_else(|| Command::new(self.binary()))
+    }
+
+    fn binary(&self) -> PathBuf {
+        match self.has_own_binary {
+            true => self.directory.join("hipache"),
+            false => binary().into(),
+        }
+    }
+
+    /// Starts a copy of the binary, in its directory, which may be replaced.
+    pub(crate) fn own_binary(mut self) -> Self {
+        replace(&self.directory, binary().as_ref());
+        self.has_own_binary = true;
+        self
     }
 
     /// Puts these keys over the configuration; `null` removes one.
@@ -232,6 +206,7 @@ impl Hipache {
             arguments: None,
             env: Vec::new(),
             wrapper: Vec::new(),
+            has_own_binary: false,
             lent: Vec::new(),
             etc: None,
         }
@@ -327,6 +302,11 @@ impl Hipache {
             "{line:?}"
         );
         line
+    }
+
+    /// Puts another program in the place of its own binary, as a package manager does.
+    pub(crate) fn install(&self, program: &Path) {
+        replace(&self.directory, program);
     }
 
     /// Puts these keys over its configuration file; `null` removes one.
@@ -469,6 +449,13 @@ impl Drop for Hipache {
             }
         }
     }
+}
+
+/// By rename: a program that runs cannot be written to.
+fn replace(directory: &Directory, program: &Path) {
+    let draft = directory.join("hipache.new");
+    std::fs::copy(program, &draft).unwrap();
+    std::fs::rename(draft, directory.join("hipache")).unwrap();
 }
 
 fn address(line: &str) -> Option<SocketAddr> {
