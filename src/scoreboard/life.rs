@@ -1,10 +1,11 @@
 //! In which part of its life the worker of a seat is, whether it still turns, and what it leaves.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::master::wall_millis;
 use super::{Counter, FIRST_GAUGE, FIRST_LOG, Gauge, Seat};
 
 /// In which part of its life a worker is.
@@ -62,6 +63,8 @@ pub(super) enum Field {
     Started,
     Slot,
     Generation,
+    /// When it was forked, by the wall clock.
+    Born,
     /// Access logs that this worker owes lines.
     Logs,
     /// What earlier workers had counted in this seat.
@@ -93,6 +96,8 @@ pub(crate) struct Life {
     pub(crate) uptime: Duration,
     /// When it was forked, by a clock that all processes share: later is younger.
     pub(crate) started: Duration,
+    /// The same by the wall clock.
+    pub(crate) born: SystemTime,
     /// Exchanges that it finished.
     pub(crate) exchanges: u64,
     /// Connections that it accepted.
@@ -137,6 +142,7 @@ impl Seat {
             heartbeat_age: since(Field::Heartbeat),
             uptime: since(Field::Started),
             started: Duration::from_millis(self.read(Field::Started)),
+            born: UNIX_EPOCH + Duration::from_millis(self.read(Field::Born)),
             exchanges: own(Counter::Exchanges, Field::FirstExchange),
             connections: own(Counter::Connections, Field::FirstConnection),
         }
@@ -147,6 +153,7 @@ impl Seat {
     pub(crate) fn occupy(&self, occupant: Occupant) {
         self.set(Field::Pid, 0);
         self.set(Field::Started, monotonic_millis());
+        self.set(Field::Born, wall_millis());
         self.set(Field::Slot, occupant.slot as u64);
         self.set(Field::Generation, occupant.generation);
         self.set(Field::Logs, occupant.logs as u64);

@@ -106,7 +106,8 @@ impl Scoreboard {
     }
 }
 
-fn wall_millis() -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn wall_millis() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(0)
 }

@@ -126,9 +126,9 @@ impl Scoreboard {
                 .is_ok()
     }
 
-    /// Who pushes metrics and tells the master's events for all: of the workers that serve, or else of those that drain, the one that has
-    /// run the longest, so that a newcomer takes nothing over. One whose runtime does not turn is
-    /// passed over.
+    /// Who pushes metrics and tells the master's events for all: of the workers that serve, or else of
+    /// those that drain, the one that has run the longest, so that a newcomer takes nothing over. One
+    /// whose runtime does not turn is passed over.
     pub(crate) fn elected(self) -> Option<usize> {
         let lives = || self.used().map(|(number, slot)| (number, slot.life()));
         let oldest = |state| {

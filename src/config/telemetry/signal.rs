@@ -63,23 +63,25 @@ impl Signal {
         let Some((name, text)) = env.text(&[name]) else {
             return true;
         };
-        match (text.as_str(), self) {
+        let instead = match (text.as_str(), self) {
             ("otlp", _) => return true,
-            ("none", _) => {}
-            ("prometheus", Self::Metrics) => env.findings.warning(
-                name,
-                "nothing is pushed; for Prometheus set `admin.bind`, which serves /metrics",
-            ),
-            ("console", Self::Metrics) => env.findings.warning(
-                name,
-                "nothing is pushed; for people `admin.bind` serves /metrics and /status",
-            ),
-            ("console", Self::Logs) => env.findings.warning(
-                name,
-                "the process tells its story on standard error as it is (telemetry.stderr); nothing is exported",
-            ),
-            _ => env.findings.error(name, "expected otlp or none"),
-        }
+            ("none", _) => return false,
+            ("prometheus", Self::Metrics) => {
+                "nothing is pushed; for Prometheus set `admin.bind`, which serves /metrics"
+            }
+            ("console", Self::Metrics) => {
+                "nothing is pushed; for people `admin.bind` serves /metrics and /status"
+            }
+            ("console", Self::Logs) => {
+                "the process tells its story on standard error as it is (telemetry.stderr); \
+                 nothing is exported"
+            }
+            _ => {
+                env.findings.error(name, "expected otlp or none");
+                return false;
+            }
+        };
+        env.findings.warning(name, instead);
         false
     }
 }

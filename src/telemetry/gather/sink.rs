@@ -1,5 +1,7 @@
 //! What metrics are when they were read and not yet written: the words between the two.
 
+use std::time::SystemTime;
+
 use super::super::names::Metric;
 use crate::scoreboard::Exemplar;
 
@@ -7,6 +9,9 @@ use crate::scoreboard::Exemplar;
 pub(crate) trait Sink {
     /// Begins a metric.
     fn begin(&mut self, metric: &'static Metric);
+
+    /// What is added next is counted since this moment, not since the proxy started.
+    fn since(&mut self, _: SystemTime) {}
 
     /// Adds a value of it.
     fn sample(&mut self, labels: &Pairs<'_>, value: impl Into<Number>);

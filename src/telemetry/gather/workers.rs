@@ -4,6 +4,8 @@
 //! belongs to the process, such as its CPU time, begins anew. Who is gone has no state any more: it
 //! is no worker that is down.
 
+use std::time::SystemTime;
+
 use tokio::task::yield_now;
 
 use super::super::names::{self, Metric};
@@ -106,15 +108,16 @@ async fn processes(sink: &mut impl Sink, board: Scoreboard, seats: &[(String, Se
     let workers = seats
         .iter()
         .map(|(number, seat)| (number.as_str(), seat.life()));
-    let pids = std::iter::once(("master", board.master()))
-        .chain(workers.map(|(number, life)| (number, life.pid)));
-    let mut all: Vec<(&str, Process)> = Vec::new();
-    for (name, pid) in pids {
-        all.extend(process::read(pid).map(|process| (name, process)));
+    let pids = std::iter::once(("master", board.master(), board.started()))
+        .chain(workers.map(|(number, life)| (number, life.pid, life.born)));
+    let mut all: Vec<(&str, Process, SystemTime)> = Vec::new();
+    for (name, pid, born) in pids {
+        all.extend(process::read(pid).map(|process| (name, process, born)));
         yield_now().await;
     }
     sink.begin(&names::CPU);
-    for (name, process) in &all {
+    for (name, process, born) in &all {
+        sink.since(*born);
         sink.sample(&[(names::PROCESS, name)], process.cpu_seconds);
     }
     type Figure = fn(&Process) -> Option<u64>;
@@ -126,7 +129,7 @@ async fn processes(sink: &mut impl Sink, board: Scoreboard, seats: &[(String, Se
     ];
     for (metric, figure) in figures {
         sink.begin(metric);
-        for (name, process) in &all {
+        for (name, process, _) in &all {
             if let Some(figure) = figure(process) {
                 sink.sample(&[(names::PROCESS, name)], figure);
             }

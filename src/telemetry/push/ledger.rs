@@ -5,7 +5,7 @@
 use super::super::names::Kind;
 use super::super::otlp::{Histogram, Point, Value};
 use super::nanoseconds;
-use super::reading::{Key, Past, Reading};
+use super::reading::{Key, Past, Reading, Series};
 use crate::config::Temporality;
 use crate::scoreboard::{Scoreboard, Told};
 
@@ -55,14 +55,14 @@ impl Ledger {
         self.tell_resets(reading);
         let series = reading.series.iter();
         series
-            .map(|(key, value)| match self.is_delta(key) {
-                true => self.delta(key, value),
+            .map(|series| match self.is_delta(&series.key) {
+                true => self.delta(series),
                 false => Point {
-                    metric: key.metric,
-                    labels: &key.labels,
-                    since: self.since(key),
+                    metric: series.key.metric,
+                    labels: &series.key.labels,
+                    since: self.since(series),
                     is_delta: false,
-                    value: value.clone(),
+                    value: series.value.clone(),
                 },
             })
             .collect()
@@ -78,8 +78,11 @@ impl Ledger {
         if self.base.at == self.started {
             return;
         }
-        let series = reading.series.iter();
-        for (key, value) in series.filter(|(key, _)| key.grows() && !self.is_delta(key)) {
+        let may_reset = |series: &&Series| {
+            let key = &series.key;
+            series.since.is_none() && key.grows() && !self.is_delta(key)
+        };
+        for Series { key, value, .. } in reading.series.iter().filter(may_reset) {
             let known = self.base.values.get(key);
             if known.and_then(|known| value.since(known)).is_none() {
                 self.board.begin_anew(key.number(), self.base.at);
@@ -87,10 +90,11 @@ impl Ledger {
         }
     }
 
-    /// Since when a series that only grows is counted.
-    fn since(&self, key: &Key) -> u64 {
-        let anew = self.board.beginning(key.number()).filter(|_| key.grows());
-        anew.unwrap_or(self.started)
+    /// Since when a series is counted.
+    fn since(&self, series: &Series) -> u64 {
+        let key = Some(&series.key).filter(|key| key.grows());
+        let anew = || self.board.beginning(key?.number());
+        series.since.or_else(anew).unwrap_or(self.started)
     }
 
     fn is_delta(&self, key: &Key) -> bool {
@@ -101,8 +105,10 @@ impl Ledger {
         }
     }
 
-    fn delta<'r>(&self, key: &'r Key, value: &Value) -> Point<'r> {
-        let known = self.base.values.get(key);
+    fn delta<'r>(&self, series: &'r Series) -> Point<'r> {
+        let Series { key, value, since } = series;
+        let is_older = since.is_none_or(|since| since <= self.base.at);
+        let known = self.base.values.get(key).filter(|_| is_older);
         let mut more = known.and_then(|known| value.since(known));
         if let Some(Value::Histogram(histogram)) = &mut more {
             let since = self.base.at / 1_000_000;

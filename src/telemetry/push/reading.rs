@@ -2,18 +2,30 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::SystemTime;
 
 use super::super::gather::{Buckets, Number, Pairs, Sink};
 use super::super::names::{Kind, Metric};
 use super::super::otlp::{Histogram, Value};
+use super::nanoseconds;
 
 /// All metrics at one moment.
 pub(super) struct Reading {
     /// Nanoseconds since 1970.
     pub(super) at: u64,
     /// Those of a metric one behind the other.
-    pub(super) series: Vec<(Key, Value)>,
+    pub(super) series: Vec<Series>,
     metric: Option<&'static Metric>,
+    /// Of the series that comes next.
+    since: Option<u64>,
+}
+
+/// One series at that moment.
+pub(super) struct Series {
+    pub(super) key: Key,
+    pub(super) value: Value,
+    /// When it began, in nanoseconds since 1970; `None`: with the proxy.
+    pub(super) since: Option<u64>,
 }
 
 /// What tells a series from all others.
@@ -51,14 +63,16 @@ impl Reading {
             at,
             series: Vec::new(),
             metric: None,
+            since: None,
         }
     }
 
     /// To be looked up later.
     pub(super) fn into_past(self) -> Past {
+        let series = self.series.into_iter();
         Past {
             at: self.at,
-            values: self.series.into_iter().collect(),
+            values: series.map(|series| (series.key, series.value)).collect(),
         }
     }
 
@@ -68,13 +82,22 @@ impl Reading {
         let labels = told
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect();
-        self.series.push((Key { metric, labels }, value));
+        let since = self.since.take();
+        self.series.push(Series {
+            key: Key { metric, labels },
+            value,
+            since,
+        });
     }
 }
 
 impl Sink for Reading {
     fn begin(&mut self, metric: &'static Metric) {
         self.metric = Some(metric);
+    }
+
+    fn since(&mut self, moment: SystemTime) {
+        self.since = Some(nanoseconds(moment));
     }
 
     fn sample(&mut self, labels: &Pairs<'_>, value: impl Into<Number>) {

@@ -1,5 +1,7 @@
 //! The books as tables: what each turn tells, whoever pushed before.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::super::super::gather::{Buckets, Number, Sink};
 use super::super::super::names;
 use super::*;
@@ -158,4 +160,65 @@ fn what_is_less_than_it_was_began_anew() {
             });
         }
     }
+}
+
+#[test]
+fn a_process_is_counted_since_it_began() {
+    let began = |at: u64| UNIX_EPOCH + Duration::from_nanos(at);
+    let read = |at, born, seconds: f64| {
+        let mut reading = Reading::at(at);
+        reading.begin(&names::CPU);
+        reading.since(began(born));
+        reading.sample(&[(names::PROCESS, "1")], seconds);
+        reading
+    };
+    for temporality in [Temporality::Cumulative, Temporality::Delta] {
+        let (board, start) = board();
+        let mut ledger = Ledger::new(temporality, board, None);
+        ledger.keep(1, read(start + 4 * S, start + S, 0.5));
+        ledger.settle(Told {
+            turn: 1,
+            at: start + 4 * S,
+        });
+        let expected = match temporality {
+            Temporality::Delta => ["4 +Real(0.25)", "4 +Real(0.75)"],
+            _ => ["1 Real(0.75)", "5 Real(0.75)"],
+        };
+        let same = read(start + 6 * S, start + S, 0.75);
+        assert_eq!(told(&ledger, &same), [expected[0]]);
+        // Its successor has used more already than was told of the last one.
+        let next = read(start + 6 * S, start + 5 * S, 0.75);
+        assert_eq!(told(&ledger, &next), [expected[1]]);
+    }
+}
+
+#[test]
+fn what_was_not_told_before_began_since() {
+    let (board, start) = board();
+    let mut ledger = Ledger::new(Temporality::Cumulative, board, None);
+    let first = reading(start + 2 * S, 1, 0, [0, 0]);
+    assert_eq!(told(&ledger, &first)[0], "0 1");
+    ledger.keep(1, first);
+    ledger.settle(Told {
+        turn: 1,
+        at: start + 2 * S,
+    });
+    let mut second = reading(start + 3 * S, 1, 0, [0, 0]);
+    second.begin(&names::VHOST_FAILED);
+    second.sample(&[(names::VHOST, "a")], 4_u64);
+    assert_eq!(told(&ledger, &second)[3], "2 4");
+    assert_eq!(told(&ledger, &second)[0], "0 1");
+}
+
+#[test]
+fn turns_of_another_configuration_are_settled_as_near_as_can_be() {
+    let (board, start) = board();
+    let mut ledger = Ledger::new(Temporality::Delta, board, None);
+    ledger.keep(10, reading(start + 2 * S, 5, 0, [0, 0]));
+    ledger.settle(Told {
+        turn: 11,
+        at: start + 3 * S,
+    });
+    let now = reading(start + 4 * S, 9, 0, [0, 0]);
+    assert_eq!(told(&ledger, &now)[0], "3 +4");
 }
