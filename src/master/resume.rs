@@ -66,7 +66,7 @@ impl Master {
             scoreboard: board,
             signals,
             service: Service::of_environment(),
-            upgrade: Upgrade::new(former).map_err(Unprepared::when(FINDING))?,
+            upgrade: Upgrade::new(former),
             started: now.checked_sub(uptime.unwrap_or_default()).unwrap_or(now),
             is_stopping: false,
         };
@@ -109,7 +109,6 @@ impl Master {
 }
 
 const TAKING: &str = "taking over from the former program";
-pub(super) const FINDING: &str = "finding out which program this is";
 
 /// The board that was handed over, or a new one where that is of another layout: the workers of the
 /// former image keep theirs.

@@ -7,7 +7,6 @@ use std::time::Instant;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::deployment::{Deployment, Unprepared};
-use super::resume::FINDING;
 use super::service::Service;
 use super::signals::Signals;
 use super::supervisor::{Event, Supervisor};
@@ -31,7 +30,6 @@ impl Master {
             .map_err(Unprepared::when("mapping the scoreboard"))?;
         scoreboard.begin_generation(current.number);
         let signals = Signals::block().map_err(Unprepared::when("blocking signals"))?;
-        let upgrade = Upgrade::new(None).map_err(Unprepared::when(FINDING))?;
         emit(&telemetry::Event::Started {
             pid: nix::unistd::getpid().as_raw(),
             workers,
@@ -55,7 +53,7 @@ impl Master {
             signals,
             service: Service::of_environment(),
             started: Instant::now(),
-            upgrade,
+            upgrade: Upgrade::new(None),
             is_stopping: false,
         };
         Ok((master, VecDeque::from([Event::Start])))

@@ -23,19 +23,26 @@ use crate::telemetry::{self, Lifecycle, emit};
 use check::Check;
 pub(crate) use check::answer;
 
-/// The program that this process runs, and what is to become of it.
+/// What is to become of the program that this process runs.
 #[derive(Debug)]
 pub(super) struct Upgrade {
-    /// Where its successor will be.
-    path: PathBuf,
-    /// Its executable file, whatever is at the path by now.
-    binary: File,
+    /// Which one it is; where `/proc` is not mounted that cannot be found out, and there is no upgrade.
+    program: io::Result<Program>,
     /// The image before, until our workers serve.
     pub(super) former: Option<Former>,
     check: Option<Check>,
     /// Asked for while a reload was under way.
     pub(super) is_wanted: bool,
     step: Option<Step>,
+}
+
+/// A program and its file.
+#[derive(Debug)]
+struct Program {
+    /// Where its successor will be.
+    path: PathBuf,
+    /// Its executable file, whatever is at the path by now.
+    binary: File,
 }
 
 /// What is to be done once no event is left.
@@ -49,22 +56,14 @@ enum Step {
 
 impl Upgrade {
     /// Finds out what this process runs.
-    pub(super) fn new(former: Option<Former>) -> io::Result<Self> {
-        let own = Path::new("/proc/self/exe");
-        let named = std::env::args_os().next().map(PathBuf::from);
-        let named = named.filter(|name| name.components().count() > 1);
-        let path = match named {
-            Some(name) => std::path::absolute(name)?,
-            None => std::fs::read_link(own)?,
-        };
-        Ok(Self {
-            path,
-            binary: File::open(own)?,
+    pub(super) fn new(former: Option<Former>) -> Self {
+        Self {
+            program: Program::here(),
             former,
             check: None,
             is_wanted: false,
             step: None,
-        })
+        }
     }
 
     /// What is to be polled.
@@ -83,6 +82,20 @@ impl Upgrade {
     }
 }
 
+impl Program {
+    fn here() -> io::Result<Self> {
+        let own = Path::new("/proc/self/exe");
+        let named = std::env::args_os().next().map(PathBuf::from);
+        let named = named.filter(|name| name.components().count() > 1);
+        let path = match named {
+            Some(name) => std::path::absolute(name)?,
+            None => std::fs::read_link(own)?,
+        };
+        let binary = File::open(own)?;
+        Ok(Self { path, binary })
+    }
+}
+
 impl Master {
     /// Begins with the check of the candidate. One that is asked for while a reload is under way
     /// comes after it.
@@ -94,11 +107,17 @@ impl Master {
             self.upgrade.is_wanted = true;
             return;
         }
-        let program = self.upgrade.path.clone();
-        tell(&Lifecycle::Upgrading { program: &program });
-        match Check::start(&program) {
+        let path = match &self.upgrade.program {
+            Ok(program) => program.path.clone(),
+            Err(error) => {
+                let reason = format!("which program this is could not be found out: {error}");
+                return self.refuse_upgrade(&reason);
+            }
+        };
+        tell(&Lifecycle::Upgrading { program: &path });
+        match Check::start(&path) {
             Ok(check) => self.upgrade.check = Some(check),
-            Err(error) => self.refuse_upgrade(&format!("{}: {error}", program.display())),
+            Err(error) => self.refuse_upgrade(&format!("{}: {error}", path.display())),
         }
     }
 
@@ -155,13 +174,17 @@ impl Master {
         }
     }
 
-    fn become_candidate(&mut self) -> String {
+    fn become_candidate(&self) -> String {
         if self.workers.has_unsent() {
             return "a worker does not read what it is told; try again".to_owned();
         }
-        let (state, luggage) = self.pack(self.upgrade.binary.as_fd());
-        let error = state.execute(&self.upgrade.path, &luggage);
-        format!("{}: {error}", self.upgrade.path.display())
+        let Program { path, binary } = match &self.upgrade.program {
+            Ok(program) => program,
+            Err(error) => return error.to_string(),
+        };
+        let (state, luggage) = self.pack(binary.as_fd());
+        let error = state.execute(path, &luggage);
+        format!("{}: {error}", path.display())
     }
 
     fn become_former(&mut self, reason: &str) -> io::Error {
