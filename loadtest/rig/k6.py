@@ -63,17 +63,26 @@ def fill(redis, hosts, backends, special=None):
 
 def run_k6(script, port, environment, crew):
     """Runs one script to its end. Returns k6's exit status and the counts of its summary."""
+    status, metrics = summarize_k6(script, port, environment, crew)
+    names = ("http_reqs", "ws_sessions", "pings")
+    return status, {name: int(metrics.get(name, {}).get("count", 0)) for name in names}
+
+
+def summarize_k6(script, port, environment, crew, shown=None):
+    """Runs one script to its end. Returns k6's exit status and all metrics of its summary.
+
+    `shown` is where k6's own report goes, if not to the terminal.
+    """
     summary = crew.directory / "summary.json"
     command = [str(k6_binary()), "run", "--quiet", "--no-usage-report"]
     command += ["--summary-export", str(summary)]
     for name, value in {"HIPACHE_URL": f"http://127.0.0.1:{port}", **environment}.items():
         command += ["-e", f"{name}={value}"]
-    status = subprocess.run([*command, str(SCRIPTS / script)], stdin=subprocess.DEVNULL).returncode
+    command.append(str(SCRIPTS / script))
+    status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=shown).returncode
     if not summary.is_file():
         raise Failed(f"k6 ended with status {status} and no summary")
-    metrics = json.loads(summary.read_text())["metrics"]
-    names = ("http_reqs", "ws_sessions", "pings")
-    return status, {name: int(metrics.get(name, {}).get("count", 0)) for name in names}
+    return status, json.loads(summary.read_text())["metrics"]
 
 
 def check_log(log, counts):

@@ -22,18 +22,23 @@ WORKS = {
 }
 
 
-def wrk(port, work, seconds, cores):
-    """Runs wrk and returns its report."""
+def wrk(port, work, seconds, cores, exactly=None):
+    """Runs wrk for so long, or until `exactly` so many answers came, and returns its report."""
     _, path, body_bytes, connection = WORKS[work]
     command = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
     command += [need("wrk", "wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s"]
     command += ["-H", f"Host: {HOST}", "-s", str(SCRIPT), f"http://127.0.0.1:{port}{path}"]
-    command += ["--", str(body_bytes), connection]
+    command += ["--", str(body_bytes), connection, *([str(exactly)] if exactly else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
         raise Failed(f"wrk: {done.stderr or done.stdout}")
     return json.loads(lines[-1])
+
+
+def errors(report):
+    """Requests that wrk saw fail."""
+    return report["bad_status"] + report["socket_errors"] + report["timeouts"]
 
 
 def line_count(path):
@@ -69,7 +74,7 @@ def cell(proxy, redis, work, seconds, cores):
         "redis_us": redis_spent * 1e6 / requests,
         "p50_ms": report["p50_us"] / 1e3,
         "p99_ms": report["p99_us"] / 1e3,
-        "errors": report["bad_status"] + report["socket_errors"] + report["timeouts"],
+        "errors": errors(report),
         "requests": report["requests"],
         "busy": 100 * spent / report["seconds"],
         "mib": proxy.running.resident_mib(),

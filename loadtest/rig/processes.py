@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import AbstractContextManager, suppress
@@ -25,10 +26,12 @@ class Failed(Exception):
 class Running:
     """A process that was started here, with the workers that it forked."""
 
-    def __init__(self, name, popen, log):
+    def __init__(self, name, popen, log, is_tested=False):
         self.name = name
         self.popen = popen
         self.log = log
+        # What is tested must end in time; a tool around it is killed, which is only told.
+        self.is_tested = is_tested
 
     @property
     def pid(self):
@@ -77,9 +80,18 @@ class Running:
         try:
             return self.popen.wait(limit)
         except subprocess.TimeoutExpired:
+            status = self.kill()
+        late = f"{self.name} did not end within {limit:g} s of SIGTERM"
+        if self.is_tested:
+            raise Failed(late)
+        print(f"notice: {late} and was killed", file=sys.stderr)
+        return status
+
+    def kill(self):
+        """Ends its whole group at once; the status says by which signal."""
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-            self.popen.wait()
-            raise Failed(f"{self.name} did not end within {limit:g} s of SIGTERM") from None
+        return self.popen.wait()
 
     def said(self):
         """What it wrote to standard output and error, for messages: the last 2,000 characters."""
@@ -108,7 +120,7 @@ class Crew(AbstractContextManager):
         if problems:
             raise Failed("; ".join(problems))
 
-    def start(self, name, command, cores=None, stdout=None, **options):
+    def start(self, name, command, cores=None, stdout=None, is_tested=False, **options):
         """Starts a command, pinned to these cores if any are given."""
 
         def pin():
@@ -126,7 +138,7 @@ class Crew(AbstractContextManager):
                 preexec_fn=pin,
                 **options,
             )
-        running = Running(name, popen, log)
+        running = Running(name, popen, log, is_tested)
         self.members.append(running)
         return running
 

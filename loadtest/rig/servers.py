@@ -95,13 +95,14 @@ def start_backend(crew, cores=None):
 
 
 class Proxy:
-    """A proxy under test: its process, its port, its access log."""
+    """A proxy under test: its process, its port, its access log, and the admin port if it has one."""
 
-    def __init__(self, running, port, log):
+    def __init__(self, running, port, log, admin=None, limit=15.0):
         self.running = running
         self.port = port
         self.log = log
-        wait_for_port(running, port)
+        self.admin = admin
+        wait_for_port(running, port, limit)
 
 
 def start_nginx(crew, backend, workers, cores, log_options=""):
@@ -156,19 +157,36 @@ def start_haproxy(crew, backend, workers, cores):
     return Proxy(running, port, log)
 
 
-def start_hipache(crew, binary, driver, workers, cores=None, **server):
-    """hipache with this driver URL; `server` adds keys to the section of that name."""
+def clean_environment():
+    """The environment without what would change the proxy's telemetry behind the test's back."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+
+
+def start_hipache(
+    crew, binary, driver, workers, cores=None, *, name="hipache", under=(), sections=None, **server
+):
+    """hipache with this driver URL; `server` adds keys to the section of that name.
+
+    `sections` are further ones, `admin` of them without its port; `under` is a command to run it
+    with, such as a profiler.
+    """
     if not Path(binary).is_file():
         raise Failed(f"{binary} is missing: build it with cargo build --release")
     port = free_port()
-    log = crew.directory / "hipache-access.log"
+    log = crew.directory / f"{name}-access.log"
     config = {
         "server": {"workers": workers, "accessLog": str(log), **server},
         "http": {"bind": ["127.0.0.1"], "port": port},
         "driver": driver,
+        **(sections or {}),
     }
+    admin = free_port() if "admin" in config else None
+    if admin:
+        config["admin"] = {"bind": ["127.0.0.1"], "port": admin, **config["admin"]}
     if run_user():
-        config["user"] = run_user()
-    path = crew.write("hipache.json", json.dumps(config, indent=2))
-    running = crew.start("hipache", [binary, "--config", path], cores)
-    return Proxy(running, port, log)
+        config.setdefault("user", run_user())
+    path = crew.write(f"{name}.json", json.dumps(config, indent=2))
+    command = [*under, binary, "--config", path]
+    running = crew.start(name, command, cores, is_tested=True, env=clean_environment())
+    # A profiler slows the start down, too.
+    return Proxy(running, port, log, admin, limit=60.0 if under else 15.0)

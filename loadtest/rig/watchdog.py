@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import time
 import urllib.request
 
@@ -93,7 +92,7 @@ class Worker:
         }
         path = crew.write(f"{name}.json", json.dumps(config))
         command = [binary, "--config", path]
-        self.running = crew.start(name, command, env={**os.environ, **environment})
+        self.running = crew.start(name, command, is_tested=True, env={**servers.clean_environment(), **environment})
         wait_for_port(self.running, self.port)
         self.pid = self.status()["pid"]
 

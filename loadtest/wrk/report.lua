@@ -1,5 +1,6 @@
 -- The work of one cell, and its result as one line of JSON.
--- Arguments after `--`: size of the request body in bytes (0: GET), "close" or "keep".
+-- Arguments after `--`: size of the request body in bytes (0: GET), "close" or "keep", and how many
+-- requests to send; without that number it sends until the time is over. One thread only.
 
 function init(args)
   local body_bytes = tonumber(args[1]) or 0
@@ -10,6 +11,28 @@ function init(args)
   end
   if args[2] == "close" then
     wrk.headers["Connection"] = "close"
+  end
+  if args[3] then
+    send_exactly(tonumber(args[3]))
+  end
+end
+
+-- Ends when the last of so many answers is there, so that nothing is in flight at the end.
+function send_exactly(wanted)
+  local ffi = require("ffi")
+  ffi.cdef("int getpid(void); int kill(int pid, int signal);")
+  local sent, answered = 0, 0
+  -- wrk asks for a delay in milliseconds before each request: beyond the number, for ever.
+  function delay()
+    sent = sent + 1
+    return sent <= wanted and 0 or 1e9
+  end
+  function response()
+    answered = answered + 1
+    if answered == wanted then
+      -- What ends wrk before its time, and with its report, is an interrupt alone.
+      ffi.C.kill(ffi.C.getpid(), 2)
+    end
   end
 end
 

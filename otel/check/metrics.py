@@ -1,41 +1,25 @@
 """Metrics: against the access log, through Prometheus, in the dashboard, and the way back to a trace."""
 
 import json
-import re
 import time
 import urllib.parse
 from collections import Counter
 
-from check.stack import OTEL, eventually, fetch
+from check.stack import OTEL
 from check.traces import read
+from rig import probe
+from rig.probe import eventually, fetch, total
 from rig.processes import Failed
 
 DASHBOARD = OTEL / "grafana" / "dashboards" / "hipache.json"
 DURATION = "http_server_request_duration_seconds"
-SAMPLE = re.compile(r'([a-z_]+)(?:\{(.*?)\})? ([0-9.eE+-]+|NaN)(?: .*)?')
-LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 # What stands for Grafana's variables. Traffic of a test is a minute old at most.
 VARIABLES = {"$__rate_interval": "1m", "$job": "hipache", "$instance": ".*"}
 
 
 def scrape(stack):
-    """All samples of the admin port: (name, labels) to value."""
-    status, body = fetch(stack.url("admin", "/metrics"))
-    if status != 200:
-        raise Failed(f"/metrics of the admin port answers {status}: {body[:200]!r}")
-    samples = {}
-    for line in body.decode().splitlines():
-        found = SAMPLE.fullmatch(line)
-        if found and not line.startswith("#"):
-            labels = frozenset(LABEL.findall(found[2] or ""))
-            samples[found[1], labels] = float(found[3])
-    return samples
-
-
-def total(samples, name, **labels):
-    """The sum of all series of this name with these labels."""
-    wanted = set(labels.items())
-    return sum(value for (found, have), value in samples.items() if found == name and wanted <= have)
+    """All samples of the admin port."""
+    return probe.scrape(stack.ports["admin"])
 
 
 def against_log(samples, lines):

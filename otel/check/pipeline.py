@@ -6,8 +6,10 @@ import subprocess
 import time
 
 from check import metrics
-from check.stack import OTEL, TempoStandIn, eventually, fetch, tool
+from check.stack import OTEL, TempoStandIn
 from check.traces import SERVER, wait_for
+from rig.collector import tool
+from rig.probe import eventually, fetch
 from rig.processes import need
 
 

@@ -1,7 +1,7 @@
 """The proxy before all of it: sends every row of the table and holds the sinks against each other."""
 
 from check import metrics, outcomes, traces
-from check.stack import eventually
+from rig.probe import eventually, total
 from rig.processes import Failed
 
 
@@ -49,7 +49,7 @@ def log_and_metrics(stack):
     """Metrics equal the log, once every line is written."""
 
     def is_whole():
-        counted = metrics.total(metrics.scrape(stack), "hipache_exchanges_total")
+        counted = total(metrics.scrape(stack), "hipache_exchanges_total")
         return counted == len(stack.lines())
 
     try:
@@ -66,8 +66,8 @@ def sinks_agree(stack):
     if missing:
         yield f"{len(missing)} lines have no trace in Jaeger, such as {missing[0]}"
     samples = metrics.scrape(stack)
-    total, exported = (
-        metrics.total(samples, "hipache_spans_total", **labels) for labels in ({}, {"outcome": "exported"})
+    ended, exported = (
+        total(samples, "hipache_spans_total", **labels) for labels in ({}, {"outcome": "exported"})
     )
-    if exported != total or not total:
-        yield f"{exported:g} of {total:g} spans were exported"
+    if exported != ended or not ended:
+        yield f"{exported:g} of {ended:g} spans were exported"

@@ -5,17 +5,15 @@ import os
 import shutil
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from rig import k6, servers
-from rig.processes import Failed, free_port, need, wait_for_port
+from rig.collector import tool
+from rig.probe import eventually, fetch
+from rig.processes import free_port, need, wait_for_port
 
 OTEL = Path(__file__).resolve().parents[1]
-TOOLS = servers.TARGET / "tools" / "otel"
 BACKEND = Path(__file__).with_name("backend.py")
 
 
@@ -34,38 +32,6 @@ class TempoStandIn(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-def tool(name):
-    """A binary that otel/tools/build made."""
-    path = TOOLS / name
-    if not path.is_file():
-        raise Failed(f"{path} is missing: run otel/tools/build")
-    return path
-
-
-def fetch(url, data=None, headers=None, limit=10.0):
-    """Status and body of an answer; status 0 if there was none."""
-    request = urllib.request.Request(url, data=data, headers=headers or {})
-    try:
-        with urllib.request.urlopen(request, timeout=limit) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as refused:
-        return refused.code, refused.read()
-    except OSError as problem:
-        return 0, str(problem).encode()
-
-
-def eventually(what, limit, probe):
-    """Repeats `probe` until it gives something true, and returns that."""
-    deadline = time.monotonic() + limit
-    while True:
-        found = probe()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise Failed(f"waited {limit:g} s in vain for {what}")
-        time.sleep(0.2)
 
 
 class Stack:
@@ -163,9 +129,8 @@ class Stack:
             config["user"] = servers.run_user()
         path = self.crew.write("hipache.json", json.dumps(config, indent=2))
         command = [binary or k6.hipache_binary(), "--config", path]
-        # What the shell of the operator exports must not change what is tested.
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-        self.proxy = self.crew.start("hipache", command, env=clean)
+        clean = servers.clean_environment()
+        self.proxy = self.crew.start("hipache", command, is_tested=True, env=clean)
         wait_for_port(self.proxy, self.ports["proxy"])
 
     def route(self, host, *urls):

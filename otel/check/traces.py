@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from check.outcomes import CLIENTS
-from check.stack import eventually, fetch
+from rig.probe import eventually, fetch
 
 SERVER, CLIENT = 2, 3
 ERROR = 2

@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
+use crate::drain::DrainWatch;
 use crate::listener::{Listeners, Shortage};
 use crate::route::Router;
 use crate::scoreboard::{Counter, Slot, State};
@@ -48,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) number: usize,
     pub(crate) slot: Slot,
     pub(crate) router: Rc<Router>,
+    /// Held by every answer in the making.
+    pub(crate) watch: DrainWatch,
     /// What metrics are read from.
     pub(crate) source: Source,
 }
@@ -84,10 +87,10 @@ fn receive(stream: TcpStream, facts: &Rc<Facts>, open: &Rc<Cell<usize>>) {
         return;
     }
     let place = Place::take(open);
-    let facts = Rc::clone(facts);
+    let (facts, watch) = (Rc::clone(facts), facts.watch.clone());
     spawn_local(async move {
         answer_one(stream, facts).await;
-        drop(place);
+        drop((place, watch));
     });
 }
 

@@ -35,7 +35,7 @@ use turns::{Turn, Wish};
 /// A worker that does not serve by then hangs.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// What workers get on top of a drain's limit, to flush their logs and to exit.
-const LEAVE_MARGIN: Duration = Duration::from_secs(10);
+const LEAVE_MARGIN: Duration = Duration::from_secs(12);
 
 /// The workers of one configuration.
 #[derive(Debug)]

@@ -154,7 +154,7 @@ impl Proxy {
             }
         };
         let trace_header = self.config.telemetry.trace_header.as_ref();
-        let told = trace_header.zip(exchange.trace().map(trace_id));
+        let told = trace_header.and_then(|name| Some((name, trace_id(exchange.trace()?))));
         let mut response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
             Err(refusal) => self.refuse(exchange, &refusal, wants_debug),

@@ -33,6 +33,7 @@ use batch::Limit;
 pub(super) use clock::Clock;
 pub(crate) use example::example_line;
 use log::Log;
+pub(super) use text::append_address;
 
 const _: () = assert!(MAX_LOGS <= LOGS, "each log has its counters");
 

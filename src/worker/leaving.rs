@@ -23,6 +23,8 @@ pub(super) struct Desk<'a> {
     pub(super) channel: &'a WorkerEnd,
     pub(super) seat: Seat,
     pub(super) deadline: &'a Deadline,
+    /// Those to operators and scrapers.
+    pub(super) answers: &'a Drain,
 }
 
 /// Stops accepting and waits for what is in flight.
@@ -42,8 +44,16 @@ pub(super) async fn finish(
     let settle = limit.map_or(SETTLE, |limit| limit.min(SETTLE));
     acceptors.close(why.is_final(), settle).await;
     report(desk.channel, ToMaster::Stopped).await;
+    let finished = async {
+        drain.finished().await;
+        if !why.is_final() {
+            // Nobody new is answered, as in the last drain: those that are get their rest.
+            desk.answers.begin();
+            desk.answers.finished().await;
+        }
+    };
     let forced = tokio::select! {
-        () = drain.finished() => 0,
+        () = finished => 0,
         () = desk.deadline.over() => level(desk.seat, Gauge::OpenConnections),
         never = tell_of_tunnels(drain, desk.channel) => match never {},
     };

@@ -28,7 +28,12 @@ fn scene(endpoint: &str, workers: usize, more: &Value) -> (Redis, Backend, Hipac
 fn quiet(samples: &Samples) -> BTreeMap<String, f64> {
     let moves = |name: &str| {
         let ends = ["uptime_seconds", "heartbeat_age_seconds"];
-        let begins = ["process_", "hipache_allocator", "hipache_metrics_exports"];
+        let begins = [
+            "process_",
+            "hipache_allocator",
+            "hipache_cgroup_memory",
+            "hipache_metrics_exports",
+        ];
         ends.iter().any(|end| name.ends_with(end))
             || begins.iter().any(|begin| name.starts_with(begin))
     };
@@ -53,6 +58,7 @@ fn what_is_pushed_is_what_metrics_shows() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "gzip")
         .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        // The receiver takes traces and metrics.
         .env("OTEL_LOGS_EXPORTER", "none")
         .env("OTEL_BSP_SCHEDULE_DELAY", "10")
         .start();

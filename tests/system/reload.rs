@@ -226,6 +226,30 @@ fn logs_and_the_admin_listener_change_with_the_file() {
 }
 
 #[test]
+fn a_scrape_is_answered_whichever_worker_has_it() {
+    let (_redis, _backend, mut hipache) = scene(&json!({ "server": { "workers": 2 } }));
+    let admin = hipache.admin();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let scraper = scope.spawn(|| {
+            let mut scrapes = 0;
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                let mut client = crate::harness::Client::connect(admin);
+                client.get("admin", "/metrics");
+                assert_eq!(client.response().status, 200);
+                scrapes += 1;
+            }
+            scrapes
+        });
+        for _ in 0..5 {
+            hipache.reload(&json!({}));
+        }
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(scraper.join().unwrap() > 10);
+    });
+}
+
+#[test]
 fn one_that_is_asked_for_meanwhile_comes_after_the_first() {
     let (_redis, _backend, hipache) = scene(&json!({ "server": { "workers": 2 } }));
     hipache.signal(Signal::SIGHUP);

@@ -109,9 +109,11 @@ fn of_three_former_workers_of_a_slot_the_oldest_is_ended() {
     let (redis, _backend, mut hipache, _open) = scene(&json!({}));
     let _echo = echo(&redis);
     let mut tunnels = Vec::new();
-    for _ in 0..4 {
+    for round in 1..=4 {
         tunnels.push(tunnel(&hipache));
         hipache.reload(&json!({}));
+        // The next one is not for the worker that leaves.
+        hipache.wait_for_stderr("draining", round);
     }
     // Of the four generations left, two may drain.
     eventually("the oldest ones' end", SOON, || {

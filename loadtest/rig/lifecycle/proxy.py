@@ -78,9 +78,9 @@ class Proxy:
             self.config["user"] = servers.run_user()
         self.path = crew.directory / "hipache.json"
         self.write(self.config)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-        clean.update(environment or {})
-        self.running = crew.start("hipache", [binary, "--config", self.path], env=clean)
+        clean = {**servers.clean_environment(), **(environment or {})}
+        command = [binary, "--config", self.path]
+        self.running = crew.start("hipache", command, is_tested=True, env=clean)
         wait_for_port(self.running, self.port)
 
     @property

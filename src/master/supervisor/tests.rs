@@ -255,9 +255,9 @@ fn a_stop_without_any_worker_ends_at_once() {
 fn workers_that_overstay_a_stop_are_killed_and_it_still_counts_as_graceful() {
     let mut desk = Desk::serving(terms(1));
     desk.at(0, Event::Stop);
-    assert_eq!(desk.due(), Some(40_000));
-    assert_eq!(desk.at(40_000, Event::Tick), [kill(0, Cause::Stop)]);
-    assert_eq!(desk.at(40_001, died(0, 1)), [Exit(Verdict::Stopped)]);
+    assert_eq!(desk.due(), Some(42_000));
+    assert_eq!(desk.at(42_000, Event::Tick), [kill(0, Cause::Stop)]);
+    assert_eq!(desk.at(42_001, died(0, 1)), [Exit(Verdict::Stopped)]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(super) fn digit(value: u64) -> u8 {
 }
 
 /// An address, as RFC 5952 writes those of IPv6.
-pub(super) fn append_address(out: &mut Vec<u8>, address: IpAddr) {
+pub(in super::super) fn append_address(out: &mut Vec<u8>, address: IpAddr) {
     let address = match address {
         IpAddr::V4(address) => address,
         IpAddr::V6(address) => {
@@ -27,7 +27,13 @@ pub(super) fn append_address(out: &mut Vec<u8>, address: IpAddr) {
         if place > 0 {
             out.push(b'.');
         }
-        append_number(out, octet.into());
+        if octet > 99 {
+            out.push(digit((octet / 100).into()));
+        }
+        if octet > 9 {
+            out.push(digit((octet / 10).into()));
+        }
+        out.push(digit(octet.into()));
     }
 }
 
@@ -190,6 +196,20 @@ mod tests {
                 }
             }
             assert_eq!(read, expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_library_writes_them() {
+        for text in [
+            "0.9.10.99",
+            "100.101.199.255",
+            "2001:db8::1",
+            "::ffff:1.2.3.4",
+        ] {
+            let mut out = Vec::new();
+            append_address(&mut out, text.parse().unwrap());
+            assert_eq!(out, text.as_bytes());
         }
     }
 

@@ -1,7 +1,9 @@
 //! Attributes, within the limits that were asked for.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use super::super::access_log::append_address;
 use super::wire::{Writer, varint_bytes};
 use crate::config::Limits;
 
@@ -46,6 +48,7 @@ impl<'w, 'a> Attributes<'w, 'a> {
     }
 
     /// A text.
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &str, value: &str) {
         let value = shortened(value, self.limits.value_length).as_bytes();
         self.put(key, 1 + varint_bytes(value.len()) + value.len(), |writer| {
@@ -59,7 +62,27 @@ impl<'w, 'a> Attributes<'w, 'a> {
         self.text(key, &value);
     }
 
+    /// An address, written in place.
+    pub(super) fn address(&mut self, key: &str, address: IpAddr) {
+        if !self.is_next_let_through() {
+            return;
+        }
+        // Its characters are bytes.
+        let limit = self.limits.value_length.unwrap_or(usize::MAX);
+        self.writer.nested(self.field, |attribute| {
+            attribute.bytes(KEY, key.as_bytes());
+            attribute.nested(VALUE, |value| {
+                value.nested(TEXT, |text| {
+                    let start = text.0.len();
+                    append_address(text.0, address);
+                    text.0.truncate(start.saturating_add(limit));
+                });
+            });
+        });
+    }
+
     /// A whole number, from 0.
+    #[inline(always)]
     pub(super) fn number(&mut self, key: &str, value: u64) {
         let length = (64 - (value | 1).leading_zeros()).div_ceil(7) as usize;
         self.put(key, 1 + length, |writer| writer.number(NUMBER, value));
@@ -77,9 +100,16 @@ impl<'w, 'a> Attributes<'w, 'a> {
         self.put(key, 2, |writer| writer.number(FLAG, value.into()));
     }
 
-    fn put(&mut self, key: &str, length: usize, write: impl FnOnce(&mut Writer<'a>)) {
+    /// Counts one more.
+    fn is_next_let_through(&mut self) -> bool {
         self.count += 1;
-        if self.count > self.limits.attributes {
+        self.count <= self.limits.attributes
+    }
+
+    /// Part of its callers, where the key is a constant: its length and its copy are then, too.
+    #[inline(always)]
+    fn put(&mut self, key: &str, length: usize, write: impl FnOnce(&mut Writer<'a>)) {
+        if !self.is_next_let_through() {
             return;
         }
         let whole = 1 + varint_bytes(key.len()) + key.len() + 1 + varint_bytes(length) + length;

@@ -1,8 +1,7 @@
 //! What the conventions want to be told of a request, an attempt and their ends.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{AttemptRecord, Record};
@@ -103,20 +102,9 @@ pub(super) fn put_event(span: &mut Writer<'_>, record: &Record<'_>, name: &str, 
     });
 }
 
-/// An address as text, without an allocation.
-pub(super) fn put_address(put: &mut Attributes<'_, '_>, key: &str, address: IpAddr) {
-    let mut text = Text {
-        bytes: [0; 48],
-        length: 0,
-    };
-    // Room for every address: the longest has 39 characters.
-    let _ = write!(text, "{address}");
-    put.text(key, text.as_str());
-}
-
 /// The other end of a connection.
 pub(super) fn put_peer(put: &mut Attributes<'_, '_>, peer: SocketAddr) {
-    put_address(put, "network.peer.address", peer.ip().to_canonical());
+    put.address("network.peer.address", peer.ip().to_canonical());
     put.number("network.peer.port", peer.port().into());
 }
 
@@ -139,10 +127,7 @@ pub(super) fn put_backend(
     record: &Record<'_>,
     attempt: &AttemptRecord<'_>,
 ) {
-    let (scheme, authority) = attempt
-        .url
-        .split_once("://")
-        .unwrap_or(("http", attempt.url));
+    let (scheme, authority) = redact::scheme(attempt.url).unwrap_or(("http", attempt.url));
     let authority = authority.trim_end_matches('/');
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
@@ -200,26 +185,4 @@ pub(super) fn error_prefix(cause: &str) -> Option<&str> {
     let first = cause.split(' ').next()?;
     let is_code = first.len() > 2 && first.bytes().all(|byte| byte.is_ascii_uppercase());
     is_code.then_some(first)
-}
-
-/// Room for an address.
-struct Text {
-    bytes: [u8; 48],
-    length: usize,
-}
-
-impl Text {
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let room = self.bytes.get_mut(self.length..self.length + text.len());
-        room.ok_or(std::fmt::Error)?
-            .copy_from_slice(text.as_bytes());
-        self.length += text.len();
-        Ok(())
-    }
 }

@@ -15,7 +15,7 @@ const SECRETS: [&str; 7] = [
 
 /// Path and query of a target in any of its forms (RFC 9112 §3.2).
 pub(super) fn split(target: &str) -> (&str, Option<&str>) {
-    let relative = match target.split_once("://") {
+    let relative = match scheme(target) {
         // Absolute form, unless the colon belongs to a path or a query.
         Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
             &rest[rest.find(['/', '?']).unwrap_or(rest.len())..]
@@ -26,6 +26,12 @@ pub(super) fn split(target: &str) -> (&str, Option<&str>) {
         Some((path, query)) => (path, Some(query)),
         None => (relative, None),
     }
+}
+
+/// The scheme of a URL and what follows it; the first colon ends it.
+pub(super) fn scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once(':')?;
+    Some((scheme, rest.strip_prefix("//")?))
 }
 
 /// A query without the values that nobody may see.

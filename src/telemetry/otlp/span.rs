@@ -10,8 +10,8 @@ use super::super::methods::Methods;
 use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
-    attempt_error, is_server_failure, name_of, nanoseconds, put_address, put_backend,
-    put_connection, put_error, put_event, put_failed, put_peer, put_route, server_error,
+    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_error,
+    put_event, put_failed, put_peer, put_route, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
@@ -127,7 +127,7 @@ impl Encoder {
                 put.text("server.address", host);
                 put.number("server.port", port.into());
             }
-            put_address(&mut put, "client.address", record.client);
+            put.address("client.address", record.client);
             put_peer(&mut put, record.peer);
             if let Some(line) = record.request {
                 put.text("network.protocol.version", line.version);

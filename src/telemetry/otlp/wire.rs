@@ -16,6 +16,17 @@ impl Writer<'_> {
         self.raw_varint(u64::from(field) << 3 | wire_type);
     }
 
+    /// A key and a varint. Nearly always a byte each: then one look at the room is enough.
+    fn pair(&mut self, field: u8, wire_type: u64, value: u64) {
+        let key = u64::from(field) << 3 | wire_type;
+        if key | value > 127 {
+            self.raw_varint(key);
+            self.raw_varint(value);
+        } else {
+            self.0.extend_from_slice(&[key as u8, value as u8]);
+        }
+    }
+
     fn raw_varint(&mut self, mut value: u64) {
         while value > 127 {
             self.0.push((value & 127) as u8 | 128);
@@ -26,8 +37,7 @@ impl Writer<'_> {
 
     /// A number of any integer type but `sint`.
     pub(super) fn number(&mut self, field: u8, value: u64) {
-        self.key(field, VARINT);
-        self.raw_varint(value);
+        self.pair(field, VARINT, value);
     }
 
     /// A `fixed64`, or the bits of a `double`.
@@ -55,8 +65,7 @@ impl Writer<'_> {
 
     /// The beginning of a field of so many bytes.
     pub(super) fn length(&mut self, field: u8, bytes: usize) {
-        self.key(field, BYTES);
-        self.raw_varint(bytes as u64);
+        self.pair(field, BYTES, bytes as u64);
     }
 
     /// A message. Its length is known only afterwards: one byte is left for it, and what is longer

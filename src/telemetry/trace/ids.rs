@@ -52,12 +52,22 @@ impl fmt::Debug for SpanId {
 }
 
 fn write_hex(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+        pair.copy_from_slice(&HEX[usize::from(*byte)]);
     }
 }
+
+/// All bytes as hexadecimal digits.
+pub(super) static HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut all = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        all[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    all
+};
 
 /// Bytes from exactly twice as many hexadecimal digits; capitals only where they are allowed.
 pub(super) fn parse_hex<const N: usize>(text: &[u8], with_capitals: bool) -> Option<[u8; N]> {

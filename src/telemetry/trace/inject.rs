@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue};
 
 use super::context::{BAGGAGE, SAMPLED, TRACEPARENT, TRACESTATE, Trace};
-use super::ids::SpanId;
+use super::ids::{HEX, SpanId};
 use super::{b3, header_value};
 use crate::config::Propagator;
 
@@ -55,15 +55,3 @@ pub(super) fn set(
         }
     }
 }
-
-/// All bytes as hexadecimal digits.
-static HEX: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut all = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        all[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    all
-};

@@ -26,21 +26,23 @@ pub(crate) struct Origin {
 /// What a request asks for; `authority` is that of a target in absolute form, which counts in place
 /// of `Host` (RFC 9112 §3.2.2).
 pub(super) fn read(headers: &HeaderMap, authority: Option<&str>, is_trusted: bool) -> Origin {
-    if let Some(told) = is_trusted.then(|| forwarded(headers)).flatten() {
+    // The first element is that of the proxy nearest to the client (RFC 7239 §4).
+    let element = is_trusted.then(|| first(headers, &FORWARDED)).flatten();
+    if let Some(told) = is_trusted.then(|| forwarded(element, headers)).flatten() {
         return told;
     }
     let authority = authority.or_else(|| first(headers, &HOST));
+    // Most have no port, and need not be split.
+    let with_port = authority.filter(|authority| authority.as_bytes().contains(&b':'));
     Origin {
-        is_https: is_trusted && is_https(first(headers, &FORWARDED), headers),
+        is_https: is_trusted && is_https(element, headers),
         host: None,
-        port: authority.and_then(split).and_then(|(_, port)| port),
+        port: with_port.and_then(split).and_then(|(_, port)| port),
     }
 }
 
 /// What a proxy says that it was asked for; `None` where it names no host.
-fn forwarded(headers: &HeaderMap) -> Option<Origin> {
-    // The first element is that of the proxy nearest to the client (RFC 7239 §4).
-    let element = first(headers, &FORWARDED);
+fn forwarded(element: Option<&str>, headers: &HeaderMap) -> Option<Origin> {
     let told = element.and_then(|element| parameter(element, "host"));
     let told = told.or_else(|| first(headers, &X_FORWARDED_HOST));
     let (host, port) = split(told?)?;

@@ -53,10 +53,10 @@ fn a_new_image_replaces_all_and_restarts_none_of_the_old_ones() {
     desk.at(1_004, died(2, 5));
     assert_eq!(
         desk.due(),
-        Some(70_000),
+        Some(72_000),
         "what drained before keeps its limit"
     );
-    assert_eq!(desk.at(70_000, Event::Tick), [kill(0, Cause::Overdue)]);
+    assert_eq!(desk.at(72_000, Event::Tick), [kill(0, Cause::Overdue)]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn the_successor_serves_before_the_old_one_drains() {
     assert_eq!(desk.at(5, Event::Ready(2)), [leaves(0)]);
     assert_eq!(desk.due(), None, "as long as it takes");
     assert_eq!(desk.at(9, Event::Finished(0)), []);
-    assert_eq!(desk.due(), Some(10_009), "but not to exit");
+    assert_eq!(desk.due(), Some(12_009), "but not to exit");
     assert_eq!(desk.at(10, died(0, 10)), [], "its slot has its successor");
     assert_eq!(
         desk.at(11, died(2, 10)),
@@ -97,13 +97,13 @@ fn of_three_that_drain_on_one_slot_the_oldest_is_ended() {
     desk.at(30, MEMORY(2));
     let oldest = drain(0, Why::Crowded, Some(Duration::ZERO));
     assert_eq!(desk.at(31, Event::Ready(3)), [leaves(2), oldest]);
-    assert_eq!(desk.due(), Some(10_031));
-    assert_eq!(desk.at(10_031, Event::Tick), [kill(0, Cause::Overdue)]);
+    assert_eq!(desk.due(), Some(12_031));
+    assert_eq!(desk.at(12_031, Event::Tick), [kill(0, Cause::Overdue)]);
     // It is not reaped yet, and does not count any more.
-    desk.at(10_032, Event::OnlyTunnels(2));
-    desk.at(10_032, MEMORY(3));
+    desk.at(12_032, Event::OnlyTunnels(2));
+    desk.at(12_032, MEMORY(3));
     let next = drain(1, Why::Crowded, Some(Duration::ZERO));
-    assert_eq!(desk.at(10_033, Event::Ready(4)), [leaves(3), next]);
+    assert_eq!(desk.at(12_033, Event::Ready(4)), [leaves(3), next]);
 }
 
 #[test]
@@ -116,14 +116,14 @@ fn a_limit_is_kept_with_a_margin_and_a_stop_reaches_those_that_drain_already() {
     desk.at(0, MEMORY(0));
     let limit = Some(Duration::from_secs(60));
     assert_eq!(desk.at(0, Event::Ready(1)), [drain(0, Why::Memory, limit)]);
-    assert_eq!(desk.due(), Some(70_000));
+    assert_eq!(desk.due(), Some(72_000));
     assert_eq!(desk.at(1, Event::Stop), [Close, stop(0), stop(1)]);
-    assert_eq!(desk.due(), Some(40_001));
+    assert_eq!(desk.due(), Some(42_001));
     assert_eq!(desk.at(2, died(1, 1)), []);
     assert_eq!(desk.at(3, died(0, 1)), [Exit(Verdict::Stopped)]);
     let mut desk = Desk::serving(limited);
     desk.at(0, MEMORY(0));
     desk.at(0, Event::Ready(1));
-    assert_eq!(desk.at(70_000, Event::Tick), [kill(0, Cause::Overdue)]);
-    assert_eq!(desk.at(70_001, died(0, 1)), []);
+    assert_eq!(desk.at(72_000, Event::Tick), [kill(0, Cause::Overdue)]);
+    assert_eq!(desk.at(72_001, died(0, 1)), []);
 }
