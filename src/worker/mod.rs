@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -55,10 +55,9 @@ const RUNTIME_LIMIT: Duration = Duration::from_millis(100);
 const EXPORT_LIMIT: Duration = Duration::from_secs(3);
 /// How long the last words of the process's own story may take to be sent.
 const STORY_LIMIT: Duration = Duration::from_millis(1500);
-/// How long the last push of metrics may take after that.
+/// How long the last push of metrics may take after that; all limits together are within the time
+/// that the master allows.
 const PUSH_LIMIT: Duration = Duration::from_millis(1500);
-/// How long all of it may take: a little less than the master allows.
-const END_LIMIT: Duration = Duration::from_millis(9_800);
 /// How long the log may take to be written at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -118,15 +117,13 @@ fn live(mut inheritance: Inheritance) -> io::Result<Exit> {
     let runtime = build_runtime()?;
     let sinks = (Rc::clone(&log), Rc::clone(&tracer));
     let exit = runtime.block_on(serve(inheritance, source, sinks));
-    let ends = Instant::now() + END_LIMIT;
     // Ends what the drain's limit cut: each exchange still writes its line when it is dropped.
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     flush(log, tracer);
     story.shutdown(STORY_LIMIT);
     // What was lost in all that is counted now.
     if let Some(push) = push {
-        let left = ends.saturating_duration_since(Instant::now());
-        push.shutdown(PUSH_LIMIT.min(left));
+        push.shutdown(PUSH_LIMIT);
     }
     exit
 }
