@@ -31,10 +31,12 @@ async def leak(crew, chosen):
         workers=LEAK_WORKERS,
         server=LEAK_RULES,
         environment={LEAK_VARIABLE: str(LEAK_BYTES)},
+        story=True,
     )
     wanted = (chosen.count or REPLACEMENTS) + LEAK_WORKERS
-    if not stage.proxy.events("build for tests, which leaks"):
-        raise Failed("this build does not leak: cargo build --profile leak --features provoke-leak")
+    leaks = lambda: stage.proxy.events("build for tests, which leaks")  # noqa: E731
+    wish = "a worker that leaks (cargo build --profile leak --features provoke-leak)"
+    await stage.proxy.wait_until(wish, 5, leaks)
     async with stage.under_load():
         enough = lambda: len(stage.ready_workers()) >= wanted  # noqa: E731
         await stage.proxy.wait_until(f"{wanted} workers", REPLACEMENT_SECONDS * wanted, enough)
@@ -55,7 +57,9 @@ def judge_replacements(stage, samples):
     report.check(wanted >= replaced, f"{replaced} replacements, {wanted} are counted")
     report.check(not died, f"workers died: {[str(event) for event in died[:3]]}")
     spans = proxy.process_spans()
-    report.row("spans of the process's own story", len(spans) or "none: not there yet")
+    drains = spans.count("worker drain")
+    report.row("spans of the process's own story; drains", f"{len(spans)}; {drains}")
+    report.check(drains >= replaced, f"{replaced} replacements, {drains} spans of a drain")
     peak = stage.watch.max_bytes / 2**20
     report.check(peak <= LEAK_TREE_MIB, f"the tree took {peak:.0f} MiB, limit {LEAK_TREE_MIB}")
 

@@ -39,7 +39,7 @@ class Event:
 class Proxy:
     """hipache, ready to be reloaded, upgraded and hurt."""
 
-    def __init__(self, crew, binary, workers=2, telemetry=None, server=None, environment=None):
+    def __init__(self, crew, binary, workers=2, telemetry=None, server=None, environment=None, story=False):
         # Only when every request is traced do spans and lines have to agree.
         self.crew, self.is_traced = crew, not telemetry
         self.read_bytes, self.seen = 0, []
@@ -70,6 +70,8 @@ class Proxy:
             "telemetry": {
                 "endpoint": f"http://127.0.0.1:{self.sink}",
                 "exportDelay": EXPORT_DELAY,
+                # The process's own spans, besides those of requests.
+                "processSpans": story,
                 **telemetry,
             },
             "driver": f"redis://127.0.0.1:{self.redis}",
