@@ -76,6 +76,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             None => origin.load(&mut findings),
         }
     });
+    if cli.dry {
+        findings.be_punctual();
+    }
     if cli.strict {
         findings.be_strict();
     }

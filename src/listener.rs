@@ -9,16 +9,24 @@ mod accept;
 mod activation;
 mod bind;
 mod handed;
+mod proxied;
+mod proxy_header;
 mod quiesce;
+mod stream;
+mod tls_facts;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
-pub(crate) use accept::{Downstream, Queue, Shortage};
+pub(crate) use accept::{Accepted, Downstream, Queue, Shortage};
 pub(crate) use activation::Activated;
 pub(crate) use bind::{bind, rebind};
 pub(crate) use handed::Handed;
+pub(crate) use proxied::{ProxyHeaderError, read_proxy_header};
+pub(crate) use proxy_header::Proxied;
+pub(crate) use stream::ClientStream;
+pub(crate) use tls_facts::TlsFacts;
 
 /// The listening sockets of all slots.
 #[derive(Clone, Debug, Default)]

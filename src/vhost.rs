@@ -5,11 +5,13 @@
 
 mod backend;
 mod host;
+mod options;
 
 use std::rc::Rc;
 
 pub use backend::{Backend, BackendError, BackendHost, Scheme};
 pub use host::{Host, HostError};
+pub use options::{Options, OptionsError};
 
 /// The list of a frontend: identifier first, then backends.
 #[derive(Debug)]

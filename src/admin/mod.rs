@@ -11,7 +11,6 @@ mod text;
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,7 +26,7 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
 use crate::drain::DrainWatch;
-use crate::listener::{Listeners, Shortage};
+use crate::listener::{Accepted, Listeners, Shortage};
 use crate::route::Router;
 use crate::scoreboard::{Counter, Slot, State};
 use crate::telemetry::{Event, Source, emit, gather};
@@ -73,7 +72,7 @@ pub(crate) async fn serve(listeners: Listeners, facts: Facts) {
         let facts = Rc::clone(&facts);
         queues.spawn_local(async move {
             let (shortage, open) = (Shortage::unreserved(), Rc::new(Cell::new(0)));
-            let receive = |stream, _: SocketAddr, _| receive(stream, &facts, &open);
+            let receive = |accepted: Accepted| receive(accepted.stream, &facts, &open);
             queue.accept_each(&shortage, receive).await;
         });
     }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::findings::Findings;
 use super::telemetry::check_files;
-use super::tls_files::check_listener;
+use super::tls_files::{check_authorities, check_listener};
 use super::{Config, Driver, Target};
 
 /// Adds an error for every file or directory that could not be used. Creates and changes nothing.
@@ -28,6 +28,9 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     }
     if let Driver::File(path) = &config.driver {
         check_routes(path, findings);
+    }
+    for ca in &config.server.backend_tls.ca {
+        check_authorities("server.backendCa", ca, findings);
     }
     for bind in &config.https {
         check_listener(bind, findings);

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::driver_url::DriverUrl;
 use super::forms::{Bind, OneOrMany};
+use super::legacy::OldRedis;
 use super::log_file::{Log, LogEntry, LogFilter, LogMask, LogNames, LogQueue};
 use super::memory::WrittenMemory;
 use super::telemetry::WrittenTelemetry;
@@ -102,6 +103,10 @@ pub(super) struct Server {
     /// While an active checker is at work, status 500 marks a backend dead, too. Default true.
     #[serde(rename = "deadBackendOn500")]
     pub(super) dead_backend_on_500: Written<bool>,
+    /// PEM file, or files, of authorities that vouch for backends, beside the system's. Default: none.
+    pub(super) backend_ca: Written<OneOrMany<PathText>>,
+    /// Verify the certificates of backends. Default true.
+    pub(super) backend_verify: Written<bool>,
     /// Directory of error pages. Default: those built in.
     pub(super) static_dir: Written<PathText>,
     /// Keep lookups in each worker. Default: ask for every request.
@@ -142,6 +147,14 @@ pub(super) struct Http {
     /// Addresses to listen on: one, or an array of addresses and `{address, port}`.
     /// Default 127.0.0.1.
     pub(super) bind: Written<OneOrMany<Bind<HttpListener>>>,
+    /// Speak HTTP/2 with clients that begin with it, without TLS. Default false.
+    pub(super) h2c: Written<bool>,
+    /// Connections begin with a PROXY header, version 1 or 2, at addresses that say nothing else.
+    /// Default false.
+    pub(super) proxy_protocol: Written<bool>,
+    /// Addresses and ranges that PROXY headers are taken from; connections of others to such an
+    /// address are closed. For `https`, too. Default: `trustedProxies`.
+    pub(super) proxy_protocol_from: Written<OneOrMany<Range>>,
     /// Addresses and ranges whose forwarded headers are believed and whose `X-Debug` is answered.
     /// Default: loopback and private ranges.
     pub(super) trusted_proxies: Written<OneOrMany<Range>>,
@@ -154,7 +167,7 @@ pub(super) struct Admin {
     /// Port of the addresses that name none; 0 lets the system choose. Default 9180.
     pub(super) port: Written<Port>,
     /// Addresses to listen on, in the forms of `http.bind`. Default: none.
-    pub(super) bind: Written<OneOrMany<Bind<HttpListener>>>,
+    pub(super) bind: Written<OneOrMany<Bind<AdminListener>>>,
     /// Vhosts with metrics of their own in each worker, 0 to 1000; all others share one label.
     /// Default 100.
     pub(super) vhosts: Written<Whole>,
@@ -168,6 +181,18 @@ pub(super) struct HttpListener {
     pub(super) address: Written<Address>,
     /// Port. Default `http.port`.
     pub(super) port: Written<Port>,
+    /// Connections begin with a PROXY header. Default `http.proxyProtocol`.
+    pub(super) proxy_protocol: Written<bool>,
+}
+
+/// One address for operators and scrapers.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct AdminListener {
+    /// Address to listen on.
+    pub(super) address: Written<Address>,
+    /// Port. Default `admin.port`.
+    pub(super) port: Written<Port>,
 }
 
 /// Listeners for HTTPS.
@@ -179,6 +204,9 @@ pub(super) struct Https {
     /// Addresses to listen on: one, or an array of addresses and objects, which may override all
     /// of this section. Default: none.
     pub(super) bind: Written<OneOrMany<Bind<HttpsListener>>>,
+    /// Directory with the certificates of single vhosts: `NAME.crt` and `NAME.key`, or `*.PARENT.crt`.
+    /// Default: none; those in Redis are found in any case.
+    pub(super) certificates: Written<PathText>,
     /// What the listener shows.
     #[serde(flatten)]
     pub(super) certificate: Certificate,
@@ -217,38 +245,12 @@ pub(super) struct Certificate {
     pub(super) secure_protocol: Written<String>,
     /// Accepted, and without effect.
     pub(super) secure_options: Written<Whole>,
-    /// Accepted, and without effect, as in the original.
+    /// Connections begin with a PROXY header, before TLS. Default false.
+    pub(super) proxy_protocol: Written<bool>,
+    /// Ask clients for a certificate, which must come from a `ca`. Default false.
     pub(super) request_cert: Written<bool>,
-}
-
-/// How 0.3 named its Redis; honoured where `driver` is absent.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct OldRedis {
-    /// Host of the Redis to read from.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_host: Written<String>,
-    /// Port of the Redis to read from.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_port: Written<Port>,
-    /// Password of the Redis to read from.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_password: Written<Hidden>,
-    /// Database of the Redis to read from.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_database: Written<Whole>,
-    /// Host of the Redis to write to.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_master_host: Written<String>,
-    /// Port of the Redis to write to.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_master_port: Written<Port>,
-    /// Password of the Redis to write to.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_master_password: Written<Hidden>,
-    /// Database of the Redis to write to.
-    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
-    pub(super) redis_master_database: Written<Whole>,
+    /// Refuse clients that ask for a name without a certificate of its own. Default false.
+    pub(super) strict_sni: Written<bool>,
 }
 
 /// A section: what is wrong in it is told by its parts.
@@ -273,6 +275,7 @@ section!(
     Http,
     Admin,
     HttpListener,
+    AdminListener,
     Https,
     HttpsListener,
     Log,

@@ -31,6 +31,9 @@ pub(crate) enum Weight {
     Error,
     /// A key that is unknown or deprecated: an error when asked to be strict.
     Key,
+    /// A certificate that clients refuse today: the other vhosts are served all the same, but a
+    /// check fails.
+    Untimely,
     /// Worth knowing.
     Warning,
 }
@@ -49,6 +52,11 @@ impl Findings {
     /// Adds a key that is unknown or deprecated.
     pub(crate) fn key(&mut self, path: impl Into<String>, text: impl fmt::Display) {
         self.add(Weight::Key, path, text);
+    }
+
+    /// Adds a certificate that is not valid yet, or not any more.
+    pub(crate) fn untimely(&mut self, path: impl Into<String>, text: impl fmt::Display) {
+        self.add(Weight::Untimely, path, text);
     }
 
     fn add(&mut self, weight: Weight, path: impl Into<String>, text: impl fmt::Display) {
@@ -72,6 +80,17 @@ impl Findings {
     /// Makes errors of unknown and deprecated keys.
     pub(crate) fn be_strict(&mut self) {
         for finding in self.list.iter_mut().filter(|f| f.weight == Weight::Key) {
+            finding.weight = Weight::Error;
+        }
+    }
+
+    /// Makes errors of certificates that are not valid today.
+    pub(crate) fn be_punctual(&mut self) {
+        for finding in self
+            .list
+            .iter_mut()
+            .filter(|f| f.weight == Weight::Untimely)
+        {
             finding.weight = Weight::Error;
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! A new key wins over its old one. That old keys are in the file is told by `keys`.
 
-use super::file::{File, Https, OldRedis};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::file::{File, Https};
 use super::findings::Findings;
 use super::forms::{Bind, OneOrMany};
 use super::values::{Address, Hidden, Port, Whole};
@@ -50,6 +53,36 @@ fn binds<L>(addresses: &[Address]) -> Written<OneOrMany<Bind<L>>> {
     }
     let binds = addresses.iter().copied().map(Bind::Address);
     Written::Right(OneOrMany::Many(binds.map(Written::Right).collect()))
+}
+
+/// How 0.3 named its Redis; honoured where `driver` is absent.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct OldRedis {
+    /// Host of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_host: Written<String>,
+    /// Port of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_port: Written<Port>,
+    /// Password of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_password: Written<Hidden>,
+    /// Database of the Redis to read from.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_database: Written<Whole>,
+    /// Host of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_host: Written<String>,
+    /// Port of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_port: Written<Port>,
+    /// Password of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_password: Written<Hidden>,
+    /// Database of the Redis to write to.
+    #[schemars(extend("deprecated" = true, "x-instead" = "driver"))]
+    pub(super) redis_master_database: Written<Whole>,
 }
 
 impl OldRedis {

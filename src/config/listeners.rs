@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::file::{
-    Admin as WrittenAdmin, Certificate, Http as WrittenHttp, HttpListener, Https, HttpsListener,
+    Admin as WrittenAdmin, AdminListener, Certificate, Http as WrittenHttp, HttpListener, Https,
+    HttpsListener,
 };
 use super::findings::Findings;
 use super::forms::{Bind, OneOrMany};
-use super::values::{Address, PathText};
+use super::values::{Address, PathText, Range};
 use super::written::Written;
 use super::{Admin, Http, HttpsBind, Secret};
 
@@ -34,16 +35,27 @@ pub(super) fn default_trusted() -> Vec<IpNet> {
 /// Listeners for plain HTTP.
 pub(super) fn http(written: WrittenHttp, findings: &mut Findings) -> Http {
     let port = written.port.right().map_or(80, |port| port.0);
-    let bind = match written.bind.right() {
-        None => vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)],
-        Some(binds) => http_binds("http.bind", binds, port, findings),
+    let is_proxied = written.proxy_protocol.right().unwrap_or(false);
+    let binds = match written.bind.right() {
+        None => vec![(
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            is_proxied,
+        )],
+        Some(binds) => http_binds(binds, (port, is_proxied), findings),
     };
-    let trusted = written.trusted_proxies.right().map(OneOrMany::right);
+    let ranges = |written: Written<OneOrMany<Range>>| {
+        let ranges = written.right()?.right().into_iter();
+        Some(ranges.map(|range| range.0).collect())
+    };
+    let trusted_proxies = ranges(written.trusted_proxies).unwrap_or_else(default_trusted);
+    let from = ranges(written.proxy_protocol_from);
+    let proxied = binds.iter().filter(|(_, is_proxied)| *is_proxied);
     Http {
-        bind,
-        trusted_proxies: trusted.map_or_else(default_trusted, |ranges| {
-            ranges.into_iter().map(|range| range.0).collect()
-        }),
+        proxy_protocol: proxied.map(|(address, _)| *address).collect(),
+        proxy_protocol_from: from.unwrap_or_else(|| trusted_proxies.clone()),
+        bind: binds.into_iter().map(|(address, _)| address).collect(),
+        h2c: written.h2c.right().unwrap_or(false),
+        trusted_proxies,
     }
 }
 
@@ -64,9 +76,7 @@ pub(super) fn admin_default() -> Admin {
 pub(super) fn admin(written: WrittenAdmin, findings: &mut Findings) -> Admin {
     let port = written.port.right().map_or(9180, |port| port.0);
     let binds = written.bind.right();
-    let bind = binds.map_or_else(Vec::new, |binds| {
-        http_binds("admin.bind", binds, port, findings)
-    });
+    let bind = binds.map_or_else(Vec::new, |binds| admin_binds(binds, port, findings));
     let vhosts = match written.vhosts.right().map(|vhosts| vhosts.0) {
         None => VHOSTS,
         Some(vhosts @ ..=MAX_VHOSTS) => vhosts as usize,
@@ -79,23 +89,44 @@ pub(super) fn admin(written: WrittenAdmin, findings: &mut Findings) -> Admin {
     Admin { bind, vhosts }
 }
 
+/// Each address, and whether its connections begin with a PROXY header.
 fn http_binds(
-    path: &str,
     binds: OneOrMany<Bind<HttpListener>>,
-    port: u16,
+    (port, is_proxied): (u16, bool),
     findings: &mut Findings,
-) -> Vec<SocketAddr> {
+) -> Vec<(SocketAddr, bool)> {
     let mut addresses = Vec::new();
-    for (path, bind) in with_paths(path, binds) {
+    for (path, bind) in with_paths("http.bind", binds) {
         let listener = match bind {
             Bind::Address(address) => HttpListener {
                 address: Written::Right(address),
-                port: Written::Absent,
+                ..HttpListener::default()
             },
             Bind::Listener(listener) => *listener,
         };
         let port = listener.port.right().map_or(port, |port| port.0);
+        let is_proxied = listener.proxy_protocol.right().unwrap_or(is_proxied);
         let address = address(&listener.address, &path, findings);
+        addresses.extend(address.map(|address| (SocketAddr::new(address, port), is_proxied)));
+    }
+    addresses
+}
+
+fn admin_binds(
+    binds: OneOrMany<Bind<AdminListener>>,
+    port: u16,
+    findings: &mut Findings,
+) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for (path, bind) in with_paths("admin.bind", binds) {
+        let (written, port) = match bind {
+            Bind::Address(address) => (Written::Right(address), port),
+            Bind::Listener(listener) => {
+                let port = listener.port.right().map_or(port, |port| port.0);
+                (listener.address, port)
+            }
+        };
+        let address = address(&written, &path, findings);
         addresses.extend(address.map(|address| SocketAddr::new(address, port)));
     }
     addresses
@@ -153,13 +184,15 @@ pub(super) fn https(written: Https, findings: &mut Findings) -> Vec<HttpsBind> {
             continue;
         };
         let Some(address) = address else { continue };
-        findings.warning(path, "checked, but HTTPS is not served by this version");
         listeners.push(HttpsBind {
             address: SocketAddr::new(address, port),
             key,
             passphrase: shown.passphrase,
             cert,
             ca: shown.ca.unwrap_or_default(),
+            request_cert: shown.request_cert.unwrap_or_default(),
+            strict_sni: shown.strict_sni.unwrap_or_default(),
+            proxy_protocol: shown.proxy_protocol.unwrap_or_default(),
         });
     }
     listeners
@@ -172,6 +205,9 @@ struct Shown {
     passphrase: Option<Secret>,
     cert: Option<PathBuf>,
     ca: Option<Vec<PathBuf>>,
+    request_cert: Option<bool>,
+    strict_sni: Option<bool>,
+    proxy_protocol: Option<bool>,
 }
 
 impl Shown {
@@ -183,6 +219,9 @@ impl Shown {
             passphrase: written.passphrase.right().map(|hidden| hidden.0),
             cert: written.cert.right().map(|path| path.0),
             ca: written.ca.right().map(paths),
+            request_cert: written.request_cert.right(),
+            strict_sni: written.strict_sni.right(),
+            proxy_protocol: written.proxy_protocol.right(),
         }
     }
 
@@ -194,7 +233,13 @@ impl Shown {
             passphrase: self.passphrase.or(inherited),
             cert: self.cert.or_else(|| shared.cert.clone()),
             ca: self.ca.or_else(|| shared.ca.clone()),
+            request_cert: self.request_cert.or(shared.request_cert),
+            strict_sni: self.strict_sni.or(shared.strict_sni),
+            proxy_protocol: self.proxy_protocol.or(shared.proxy_protocol),
             key,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

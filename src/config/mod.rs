@@ -9,11 +9,13 @@
 //! ```
 
 mod access_log;
+mod backend_tls;
 mod check;
 mod driver_url;
 mod file;
 mod findings;
 mod forms;
+mod https;
 mod identity;
 mod keys;
 mod legacy;
@@ -42,8 +44,10 @@ use ipnet::IpNet;
 
 pub(crate) use access_log::MAX_LOGS;
 pub use access_log::{AccessLog, Filter, Masks, NameSet, Names, Queue, Syslog, Target};
+pub use backend_tls::BackendTls;
 pub(crate) use check::check;
 pub(crate) use findings::Findings;
+pub use https::HttpsBind;
 pub(crate) use load::find;
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub use origin::{Loaded, Origin};
@@ -64,8 +68,10 @@ pub struct Config {
     pub http: Http,
     /// The listener for operators and scrapers.
     pub admin: Admin,
-    /// Listeners for HTTPS: parsed and checked, not served yet.
+    /// Listeners for HTTPS.
     pub https: Vec<HttpsBind>,
+    /// Directory of the certificates of single vhosts.
+    pub certificates: Option<PathBuf>,
     /// Where routes come from.
     pub driver: Driver,
     /// Traces.
@@ -73,6 +79,20 @@ pub struct Config {
     /// The user and group to become after the sockets are bound; `None` when not started as root,
     /// or when the file says to stay root.
     pub identity: Option<Identity>,
+}
+
+impl Config {
+    /// Every address that clients may connect to.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let https = self.https.iter().map(|bind| bind.address);
+        self.http.bind.iter().copied().chain(https).collect()
+    }
+
+    /// Whether connections to this address of the configuration begin with a PROXY header.
+    pub(crate) fn expects_proxy_header(&self, asked: SocketAddr) -> bool {
+        let is_asked = |bind: &HttpsBind| bind.proxy_protocol && bind.address == asked;
+        self.http.proxy_protocol.contains(&asked) || self.https.iter().any(is_asked)
+    }
 }
 
 /// General settings, and those of every request.
@@ -109,6 +129,8 @@ pub struct Server {
     pub http_keep_alive: bool,
     /// While an active checker is at work, status 500 marks a backend dead, too. Default true.
     pub dead_backend_on_500: bool,
+    /// Whom to trust among backends that speak TLS.
+    pub backend_tls: BackendTls,
     /// Error pages; `None`: those built in.
     pub static_dir: Option<PathBuf>,
     /// Keep lookups in each worker; `None`: ask for every request.
@@ -157,8 +179,14 @@ pub struct LruCache {
 /// Listeners for plain HTTP.
 #[derive(Clone, Debug)]
 pub struct Http {
+    /// Speak HTTP/2 with clients that begin with it (RFC 9113 §3.3). Default false.
+    pub h2c: bool,
     /// Addresses to listen on; port 0 lets the system choose. Default 127.0.0.1:80.
     pub bind: Vec<SocketAddr>,
+    /// Those of the addresses where connections begin with a PROXY header. Default: none.
+    pub proxy_protocol: Vec<SocketAddr>,
+    /// Peers whose PROXY headers are taken, here and for HTTPS. Default: `trusted_proxies`.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Peers whose forwarded headers are believed and whose `X-Debug` is answered.
     /// Default: loopback and private ranges.
     pub trusted_proxies: Vec<IpNet>,
@@ -171,21 +199,6 @@ pub struct Admin {
     pub bind: Vec<SocketAddr>,
     /// Vhosts with metrics of their own in each worker, at most 1000. Default 100.
     pub vhosts: usize,
-}
-
-/// One HTTPS listener with its certificate files.
-#[derive(Clone, Debug)]
-pub struct HttpsBind {
-    /// Address to listen on.
-    pub address: SocketAddr,
-    /// PEM file of the private key.
-    pub key: PathBuf,
-    /// Passphrase of the key file.
-    pub passphrase: Option<Secret>,
-    /// PEM file of the certificate chain.
-    pub cert: PathBuf,
-    /// Further CA certificates to send.
-    pub ca: Vec<PathBuf>,
 }
 
 /// Where routes come from.

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use super::driver_url::DriverUrl;
-use super::file::{File, LruCache as WrittenLru, OldRedis, Server as WrittenServer};
+use super::file::{File, LruCache as WrittenLru, Server as WrittenServer};
 use super::findings::Findings;
 use super::forms::OneOrMany;
+use super::legacy::OldRedis;
 use super::values::Seconds;
 use super::written::Written;
 use super::{Config, Driver, LruCache, RedisDriver, RedisServer, Server, Timeouts};
-use super::{identity, legacy, listeners, log_file, memory, telemetry};
+use super::{backend_tls, identity, legacy, listeners, log_file, memory, telemetry};
 use crate::cgroup;
 
 /// What the machine and the way of starting contribute.
@@ -44,12 +45,15 @@ impl Surroundings {
 pub(super) fn resolve(mut file: File, around: Surroundings, findings: &mut Findings) -> Config {
     legacy::modernise(&mut file, findings);
     let mut written = file.server.right().unwrap_or_default();
+    let mut https = file.https.right().unwrap_or_default();
+    let certificates = std::mem::take(&mut https.certificates);
     let old_redis = [file.redis, std::mem::take(&mut written.redis)];
     Config {
         server: server(written, around, findings),
         http: listeners::http(file.http.right().unwrap_or_default(), findings),
         admin: listeners::admin(file.admin.right().unwrap_or_default(), findings),
-        https: listeners::https(file.https.right().unwrap_or_default(), findings),
+        https: listeners::https(https, findings),
+        certificates: certificates.right().map(|path| path.0),
         driver: driver(file.driver, old_redis, findings),
         telemetry: telemetry::resolve(
             file.telemetry.right().unwrap_or_default(),
@@ -103,6 +107,7 @@ fn server(written: WrittenServer, around: Surroundings, findings: &mut Findings)
         access_logs: log_file::resolve(written.access_log, findings),
         http_keep_alive: written.http_keep_alive.right().unwrap_or(true),
         dead_backend_on_500: written.dead_backend_on_500.right().unwrap_or(true),
+        backend_tls: backend_tls::resolve(written.backend_ca, &written.backend_verify, findings),
         static_dir: written.static_dir.right().map(|path| path.0),
         lru_cache: written
             .lru_cache

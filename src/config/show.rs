@@ -70,6 +70,8 @@ fn server(server: &Server, example: &dyn Fn(&AccessLog) -> String) -> Json {
         "accessLog": show_log::logs(&server.access_logs, example),
         "httpKeepAlive": server.http_keep_alive,
         "deadBackendOn500": server.dead_backend_on_500,
+        "backendCa": server.backend_tls.ca,
+        "backendVerify": server.backend_tls.is_verified,
         "staticDir": server.static_dir,
         "lruCache": lru,
     })
@@ -97,8 +99,15 @@ fn address(bind: &std::net::SocketAddr) -> Json {
 }
 
 fn http(http: &Http) -> Json {
+    let bind = |bind: &std::net::SocketAddr| {
+        let mut shown = address(bind);
+        shown["proxyProtocol"] = http.proxy_protocol.contains(bind).into();
+        shown
+    };
     json!({
-        "bind": http.bind.iter().map(address).collect::<Vec<_>>(),
+        "bind": http.bind.iter().map(bind).collect::<Vec<_>>(),
+        "h2c": http.h2c,
+        "proxyProtocolFrom": http.proxy_protocol_from,
         "trustedProxies": http.trusted_proxies,
     })
 }
@@ -111,6 +120,9 @@ fn https(bind: &HttpsBind) -> Json {
         "passphrase": bind.passphrase.as_ref().map(|_| MASK),
         "cert": bind.cert,
         "ca": bind.ca,
+        "requestCert": bind.request_cert,
+        "strictSni": bind.strict_sni,
+        "proxyProtocol": bind.proxy_protocol,
     })
 }
 

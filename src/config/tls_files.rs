@@ -1,111 +1,61 @@
-//! The files of an HTTPS listener: readable, PEM, and made for each other.
+//! The files of an HTTPS listener: readable, PEM, made for each other, and valid today.
 
 use std::path::Path;
-
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ParsedCertificate;
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
+use std::time::SystemTime;
 
 use super::HttpsBind;
 use super::check::Named;
 use super::findings::Findings;
+use crate::credentials::{Credentials, CredentialsError, certificates};
 
 /// Adds an error for every file of this listener that could not be used.
 pub(super) fn check_listener(bind: &HttpsBind, findings: &mut Findings) {
-    let chain = check_certificates(&bind.cert, findings);
     for ca in &bind.ca {
-        check_certificates(ca, findings);
+        check_authorities("https.ca", ca, findings);
     }
-    let key = read_key(bind, findings);
+    let chain = read("https.cert", &bind.cert, findings).and_then(|text| {
+        certificates(&text)
+            .map_err(|error| findings.error("https.cert", Named(&bind.cert, error)))
+            .ok()
+    });
+    let key = read("https.key", &bind.key, findings);
     let (Some(chain), Some(key)) = (chain, key) else {
         return;
     };
-    match CertifiedKey::from_der(chain, key, &default_provider()) {
-        Ok(_) => {}
-        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            let text = format_args!("not the key of the certificate {}", bind.cert.display());
-            findings.error("https.key", Named(&bind.key, text));
-        }
-        Err(error) => findings.error("https.key", Named(&bind.key, error)),
-    }
-}
-
-/// The certificates in the file, at least one, each of them sound.
-fn check_certificates(
-    path: &Path,
-    findings: &mut Findings,
-) -> Option<Vec<CertificateDer<'static>>> {
-    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
-    let chain = match read() {
-        Ok(chain) if !chain.is_empty() => chain,
-        Ok(_) => {
-            findings.error("https.cert", Named(path, "no PEM certificate inside"));
-            return None;
-        }
-        Err(error) => {
-            findings.error("https.cert", Named(path, told(error)));
-            return None;
-        }
-    };
-    for certificate in &chain {
-        if let Err(error) = ParsedCertificate::try_from(certificate) {
-            findings.error("https.cert", Named(path, error));
-            return None;
-        }
-    }
-    Some(chain)
-}
-
-/// The private key; `None` also when it is encrypted, which cannot be checked further.
-fn read_key(bind: &HttpsBind, findings: &mut Findings) -> Option<PrivateKeyDer<'static>> {
-    let text = match std::fs::read(&bind.key) {
-        Ok(text) => text,
-        Err(error) => {
-            findings.error("https.key", Named(&bind.key, error));
-            return None;
-        }
-    };
-    if is_encrypted(&text) {
-        if bind.passphrase.is_none() {
-            findings.error(
-                "https.passphrase",
-                Named(&bind.key, "encrypted, a passphrase is needed"),
-            );
-        }
-        return None;
-    }
-    PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|error| match error {
-            PemError::NoItemsFound => {
-                findings.error("https.key", Named(&bind.key, "no PEM private key inside"))
+    let passphrase = bind.passphrase.as_ref().map(|secret| secret.0.as_str());
+    match Credentials::assemble(chain, &key, passphrase) {
+        Ok(credentials) => {
+            if let Some(untimely) = credentials.untimely(SystemTime::now()) {
+                findings.untimely("https.cert", Named(&bind.cert, untimely));
             }
-            error => findings.error("https.key", Named(&bind.key, told(error))),
-        })
+        }
+        Err(error) => tell_of_key(&error, bind, findings),
+    }
+}
+
+/// Adds an error unless the file holds certificates.
+pub(super) fn check_authorities(place: &str, ca: &Path, findings: &mut Findings) {
+    let read = read(place, ca, findings);
+    if let Some(Err(error)) = read.map(|text| certificates(&text)) {
+        findings.error(place, Named(ca, error));
+    }
+}
+
+fn read(place: &str, path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(|error| findings.error(place, Named(path, error)))
         .ok()
 }
 
-/// What is wrong with a PEM file; the library's own text for two of them quotes the file's bytes.
-fn told(error: PemError) -> String {
+fn tell_of_key(error: &CredentialsError, bind: &HttpsBind, findings: &mut Findings) {
     match error {
-        PemError::Io(error) => error.to_string(),
-        PemError::MissingSectionEnd { .. } => "PEM without its END line".to_owned(),
-        PemError::IllegalSectionStart { .. } => "PEM with a malformed BEGIN line".to_owned(),
-        other => other.to_string(),
+        CredentialsError::Mismatch => {
+            let text = format_args!("not the key of the certificate {}", bind.cert.display());
+            findings.error("https.key", Named(&bind.key, text));
+        }
+        CredentialsError::NoPassphrase | CredentialsError::WrongPassphrase => {
+            findings.error("https.passphrase", Named(&bind.key, error));
+        }
+        _ => findings.error("https.key", Named(&bind.key, error)),
     }
-}
-
-/// The two PEM forms of encrypted keys: PKCS #8 (RFC 7468 §11), and the older of RFC 1421 §4.6.
-fn is_encrypted(pem: &[u8]) -> bool {
-    [
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----",
-        "Proc-Type: 4,ENCRYPTED",
-    ]
-    .iter()
-    .any(|mark| {
-        pem.windows(mark.len())
-            .any(|window| window == mark.as_bytes())
-    })
 }

@@ -25,6 +25,11 @@ pub enum Variable {
     RemotePort,
     RemoteUser,
     PeerAddr,
+    PeerPort,
+    ProxiedAddr,
+    ProxiedPort,
+    ProxiedServerAddr,
+    ProxiedServerPort,
     Request,
     RequestCompletion,
     RequestLength,
@@ -32,6 +37,10 @@ pub enum Variable {
     RequestTime,
     RequestUri,
     Scheme,
+    SslCipher,
+    SslProtocol,
+    SslServerName,
+    SslSessionReused,
     ServerAddr,
     ServerPort,
     ServerProtocol,
@@ -94,7 +103,12 @@ static NAMES: &[(&str, Variable)] = &[
     ("msec", Variable::Msec),
     ("pid", Variable::Pid),
     ("query_string", Variable::Args),
+    ("proxy_protocol_addr", Variable::ProxiedAddr),
+    ("proxy_protocol_port", Variable::ProxiedPort),
+    ("proxy_protocol_server_addr", Variable::ProxiedServerAddr),
+    ("proxy_protocol_server_port", Variable::ProxiedServerPort),
     ("realip_remote_addr", Variable::PeerAddr),
+    ("realip_remote_port", Variable::PeerPort),
     ("remote_addr", Variable::RemoteAddr),
     ("remote_port", Variable::RemotePort),
     ("remote_user", Variable::RemoteUser),
@@ -105,6 +119,10 @@ static NAMES: &[(&str, Variable)] = &[
     ("request_time", Variable::RequestTime),
     ("request_uri", Variable::RequestUri),
     ("scheme", Variable::Scheme),
+    ("ssl_cipher", Variable::SslCipher),
+    ("ssl_protocol", Variable::SslProtocol),
+    ("ssl_server_name", Variable::SslServerName),
+    ("ssl_session_reused", Variable::SslSessionReused),
     ("server_addr", Variable::ServerAddr),
     ("server_name", Variable::Frontend),
     ("server_port", Variable::ServerPort),
@@ -186,7 +204,10 @@ impl Variable {
                 | Self::Duration
                 | Self::LookupTime
                 | Self::Msec
+                | Self::PeerPort
                 | Self::Pid
+                | Self::ProxiedPort
+                | Self::ProxiedServerPort
                 | Self::ProxyTime
                 | Self::RedisTime
                 | Self::RemotePort

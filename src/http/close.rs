@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::listener::ClientStream;
 use crate::proxy::Downlink;
 
 /// Silence after which a lingering connection is closed.
@@ -27,9 +27,14 @@ const WASTE_BYTES: usize = 16 * 1024;
 /// Closes what is left of a connection.
 pub(super) async fn close(link: &Downlink, is_broken: bool) {
     let must_linger = !is_broken && link.must_linger();
-    let Some(stream) = link.take_stream() else {
+    let Some(mut stream) = link.take_stream() else {
         return;
     };
+    if !must_linger && !is_broken && matches!(stream, ClientStream::Tls(_)) {
+        // Without TLS's own end mark a client cannot tell the end from a cut (RFC 8446 §6.1). One
+        // that takes nothing goes without.
+        let _ = timeout(IDLE_SILENCE, stream.shutdown()).await;
+    }
     if must_linger {
         let silence = match link.is_idle_over() {
             true => IDLE_SILENCE,
@@ -40,7 +45,7 @@ pub(super) async fn close(link: &Downlink, is_broken: bool) {
 }
 
 /// Closes the sending side, and reads what still comes until the client closes or a limit is over.
-pub(super) async fn linger(mut stream: TcpStream, silence: Duration) {
+pub(super) async fn linger(mut stream: ClientStream, silence: Duration) {
     let waste_all = async {
         // Already closed, after a tunnel, or broken: the reads will tell.
         let _ = stream.shutdown().await;

@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::scan::HeadScan;
 use super::stall::Stall;
+use tokio::io::AsyncWrite;
+
 use crate::config::Timeouts;
 use crate::error::End;
+use crate::listener::ClientStream;
 use crate::proxy::{Downlink, Phase};
 use crate::relay::{Deadline, after};
 
@@ -117,7 +120,7 @@ impl ClientIo {
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut tokio::net::TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut ClientStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let link = Rc::clone(&self.link);
         let written = match link.poll_interim(cx) {
@@ -177,9 +180,7 @@ impl hyper::rt::Write for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.on_write(bytes);
-        this.poll_write_with(cx, |stream, cx| {
-            tokio::io::AsyncWrite::poll_write(stream, cx, bytes)
-        })
+        this.poll_write_with(cx, |stream, cx| AsyncWrite::poll_write(stream, cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -201,6 +202,10 @@ impl hyper::rt::Write for ClientIo {
     /// hyper flushes once its buffer is empty: what it had is with the kernel now.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.link.poll_interim(cx))?;
+        ready!(
+            self.link
+                .with_stream(|stream| AsyncWrite::poll_flush(stream, cx))
+        )?;
         self.link.on_flushed();
         Poll::Ready(Ok(()))
     }

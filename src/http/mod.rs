@@ -4,6 +4,7 @@
 //! connection goes on as a tunnel, is closed with care, or is just over.
 
 mod close;
+mod h2;
 mod io;
 mod scan;
 mod stall;
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::io::{ClientIo, ClientLimits};
 use crate::drain::DrainWatch;
@@ -32,6 +34,9 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
     let forwarding = proxy.forwarding(&downstream);
     let link = Downlink::new(downstream, forwarding, drain);
     let _last_act = LastAct(&link);
+    if link.tls.as_ref().is_some_and(|tls| tls.is_http2) {
+        return serve_streams(&proxy, &link, Bytes::new()).await;
+    }
     let server = &proxy.config().server;
     let limits = ClientLimits::new(&server.timeouts, server.drain_idle);
     let io = ClientIo::new(Rc::clone(&link), limits);
@@ -55,21 +60,30 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
         })
         .await
     };
+    let ahead = connection.into_parts().read_buf;
+    if proxy.config().http.h2c && result.is_err() && ahead.starts_with(h2::PREFACE) {
+        return serve_streams(&proxy, &link, ahead).await;
+    }
     link.abandon();
     let status = link.refused();
     record_refused(&proxy, &link, status, result.as_ref().err());
     match link.take_switch() {
         Some(switch) if result.is_ok() => {
-            let ahead = connection.into_parts().read_buf;
             carry_tunnel(&proxy, &link, switch, ahead).await;
         }
         _ => {
-            drop(connection);
             let is_answered = status.is_some() || link.timed_out() == Some(End::HeadTimeout);
             let is_broken = result.is_err() && !is_answered;
             close::close(&link, is_broken).await;
         }
     }
+}
+
+/// Serves HTTP/2, and closes the connection when it is over.
+async fn serve_streams(proxy: &Rc<Proxy>, link: &Rc<Downlink>, ahead: Bytes) {
+    let is_well = h2::serve(link, proxy, ahead).await;
+    link.abandon();
+    close::close(link, !is_well).await;
 }
 
 /// Lets go of what waits in the connection, however its task ends: an exchange there holds the
@@ -112,20 +126,30 @@ async fn carry_tunnel(proxy: &Proxy, link: &Downlink, switch: Switch, ahead: Byt
     let Some(mut client) = link.take_stream() else {
         return;
     };
-    let mut switch = switch;
+    if carry_switch(proxy, link, switch, &mut client, ahead).await == TunnelEnd::Closed {
+        close::linger(client, close::SILENCE).await;
+    }
+}
+
+/// The same with the client's end at hand.
+async fn carry_switch<C: AsyncRead + AsyncWrite + Unpin>(
+    proxy: &Proxy,
+    link: &Downlink,
+    mut switch: Switch,
+    client: &mut C,
+    ahead: Bytes,
+) -> TunnelEnd {
     let slot = proxy.slot();
     slot.add(Counter::Tunnels, 1);
     let _open = slot.hold(Gauge::OpenTunnels);
     link.may_last();
     let end = tunnel(
-        (&mut client, ahead),
+        (client, ahead),
         (&mut switch.upstream, switch.ahead),
         proxy.config().server.timeouts.tunnel,
         &link.traffic,
     )
     .await;
     switch.exchange.finish(Switch::end_of(end));
-    if end == TunnelEnd::Closed {
-        close::linger(client, close::SILENCE).await;
-    }
+    end
 }

@@ -11,21 +11,38 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use super::Listener;
+use super::{ClientStream, Listener, Proxied, TlsFacts};
 use crate::telemetry::{Event, emit};
 
 /// At most one complaint about a shortage in this time.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A client's connection, as it comes from the queue.
+/// A connection, as it comes from the queue.
 #[derive(Debug)]
-pub(crate) struct Downstream {
+pub(crate) struct Accepted {
     /// The connection, without delay for small writes.
     pub(crate) stream: TcpStream,
     /// Who came; an IPv4 address is never in its mapped IPv6 form.
     pub(crate) peer: SocketAddr,
-    /// The address that the client spoke to.
+    /// The address that was connected to.
     pub(crate) local: SocketAddr,
+    /// The address of the configuration that this is.
+    pub(crate) asked: SocketAddr,
+}
+
+/// A client's connection, ready for HTTP.
+#[derive(Debug)]
+pub(crate) struct Downstream {
+    /// The connection, without delay for small writes.
+    pub(crate) stream: ClientStream,
+    /// What was agreed on, if it speaks TLS.
+    pub(crate) tls: Option<TlsFacts>,
+    /// Who came; an IPv4 address is never in its mapped IPv6 form.
+    pub(crate) peer: SocketAddr,
+    /// The address that was connected to.
+    pub(crate) local: SocketAddr,
+    /// Who stands behind the peer, and whom he asked for, where a PROXY header told.
+    pub(crate) proxied: Option<Proxied>,
     /// Which connection of the worker this is, from 1.
     pub(crate) number: u64,
 }
@@ -58,6 +75,8 @@ enum Fault {
 #[derive(Debug)]
 pub(crate) struct Queue {
     socket: TcpListener,
+    /// Address as it was asked for.
+    asked: SocketAddr,
     /// Address with the port in force.
     address: SocketAddr,
 }
@@ -69,6 +88,7 @@ impl Listener {
         self.listen()?;
         Ok(Queue {
             socket: TcpListener::from_std(self.socket.try_clone()?)?,
+            asked: self.asked,
             address: self.address,
         })
     }
@@ -77,10 +97,7 @@ impl Listener {
     /// outlives us: what is in it waits for the next start.
     ///
     /// Asks the kernel itself: the runtime knows only what its poller told it last.
-    pub(crate) fn empty_queue(
-        &self,
-        receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
-    ) -> io::Result<usize> {
+    pub(crate) fn empty_queue(&self, receive: impl Fn(Accepted)) -> io::Result<usize> {
         if self.is_lent {
             return Ok(0);
         }
@@ -95,25 +112,22 @@ impl Listener {
                 },
             };
             stream.set_nonblocking(true)?;
-            introduce(self.address, TcpStream::from_std(stream)?, peer, &receive);
+            let bound = (self.asked, self.address);
+            receive(introduce(bound, TcpStream::from_std(stream)?, peer));
             count += 1;
         }
     }
 }
 
 impl Queue {
-    /// Accepts for ever, each connection handed to `receive` with its peer's and its local address.
+    /// Accepts for ever, each connection handed to `receive`.
     /// Cancel safe: a connection is either still in the queue or was handed over.
-    pub(crate) async fn accept_each(
-        &self,
-        shortage: &Shortage,
-        receive: impl Fn(TcpStream, SocketAddr, SocketAddr),
-    ) {
+    pub(crate) async fn accept_each(&self, shortage: &Shortage, receive: impl Fn(Accepted)) {
         loop {
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     let is_last = stream.as_raw_fd() >= shortage.room;
-                    introduce(self.address, stream, peer, &receive);
+                    receive(introduce((self.asked, self.address), stream, peer));
                     if is_last {
                         shortage.wait_for_room(&self.socket).await;
                     }
@@ -180,11 +194,10 @@ impl Shortage {
 }
 
 fn introduce(
-    bound: SocketAddr,
+    (asked, bound): (SocketAddr, SocketAddr),
     stream: TcpStream,
     peer: SocketAddr,
-    receive: &impl Fn(TcpStream, SocketAddr, SocketAddr),
-) {
+) -> Accepted {
     // Both fail only when the client has already left, which reading from it will show.
     let _ = stream.set_nodelay(true);
     let local = if bound.ip().is_unspecified() {
@@ -192,7 +205,27 @@ fn introduce(
     } else {
         bound
     };
-    receive(stream, unmap(peer), local);
+    Accepted {
+        stream,
+        peer: unmap(peer),
+        local,
+        asked,
+    }
+}
+
+impl Downstream {
+    /// The client, as far as is known from the connection.
+    pub(crate) fn client(&self) -> SocketAddr {
+        self.proxied.map_or(self.peer, |proxied| proxied.source)
+    }
+
+    /// The port that the client connected to.
+    pub(crate) fn port(&self) -> u16 {
+        let asked = self
+            .proxied
+            .map_or(self.local, |proxied| proxied.destination);
+        asked.port()
+    }
 }
 
 impl Fault {

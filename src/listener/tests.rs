@@ -135,9 +135,10 @@ fn a_connection_that_queued_before_anyone_accepted_is_received() {
     on_a_worker(async {
         let shortage = Shortage::new();
         let queue = listeners.of_slot(0)[0].open_queue().unwrap();
-        let accepting = queue.accept_each(&shortage, |stream, peer, local| {
-            assert!(stream.nodelay().unwrap());
-            seen.borrow_mut().push((peer, local));
+        let accepting = queue.accept_each(&shortage, |accepted| {
+            assert!(accepted.stream.nodelay().unwrap());
+            assert_eq!(accepted.asked, loopback()[0]);
+            seen.borrow_mut().push((accepted.peer, accepted.local));
         });
         let _ = tokio::time::timeout(Duration::from_millis(200), accepting).await;
     });
@@ -156,8 +157,8 @@ fn once_newcomers_are_refused_a_queued_connection_lives_and_a_new_one_is_not_ans
         let error = TcpStream::connect_timeout(&address, Duration::from_millis(300)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{address}");
         let answered = on_a_worker(async {
-            listeners.of_slot(0)[0].empty_queue(|stream, _, _| {
-                let mut stream = stream.into_std().unwrap();
+            listeners.of_slot(0)[0].empty_queue(|accepted| {
+                let mut stream = accepted.stream.into_std().unwrap();
                 stream.write_all(b"hello").unwrap();
             })
         });
@@ -200,8 +201,8 @@ fn no_established_connection_is_reset_when_the_sockets_close_under_load() {
                 })
             })
             .collect();
-        let greet = |stream: tokio::net::TcpStream, _, _| {
-            let _ = stream.into_std().unwrap().write_all(b"hello");
+        let greet = |accepted: Accepted| {
+            let _ = accepted.stream.into_std().unwrap().write_all(b"hello");
         };
         on_a_worker(async {
             let accept_all = || {

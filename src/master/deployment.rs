@@ -7,6 +7,7 @@ use super::log;
 use super::supervisor::Terms;
 use crate::config::{Config, Loaded};
 use crate::listener::{self, Activated, Listeners};
+use crate::tls::{Terminations, TicketKeys};
 
 /// What one generation of workers is forked with.
 #[derive(Debug)]
@@ -16,6 +17,10 @@ pub(super) struct Deployment {
     /// The text that it was made of.
     pub(super) text: String,
     pub(super) listeners: Listeners,
+    /// What its HTTPS listeners show.
+    pub(super) terminations: Terminations,
+    /// Shared by all generations, so that sessions resume on any of their workers.
+    pub(super) tickets: TicketKeys,
     /// One socket an address, which all workers share.
     pub(super) admin: Listeners,
     /// What new workers write their logs to.
@@ -34,7 +39,10 @@ impl Deployment {
         let taking_over = "taking over the service manager's sockets";
         let mut activated = Activated::take().map_err(Unprepared::when(taking_over))?;
         let workers = config.server.workers;
-        let listeners = listener::bind(&config.http.bind, workers, &mut activated)
+        let tickets =
+            TicketKeys::create().map_err(Unprepared::when("making the keys of session tickets"))?;
+        let terminations = terminations(&config, tickets)?;
+        let listeners = listener::bind(&config.addresses(), workers, &mut activated)
             .map_err(Unprepared::when("binding the listening sockets"))?;
         let admin = listener::bind(&config.admin.bind, 1, &mut activated)
             .map_err(Unprepared::when("binding the admin listener"))?;
@@ -47,6 +55,8 @@ impl Deployment {
             config,
             text,
             listeners,
+            terminations,
+            tickets,
             admin,
             logs,
         })
@@ -57,7 +67,8 @@ impl Deployment {
         let Loaded { config, text } = loaded;
         let workers = config.server.workers;
         let mut none = Activated::default();
-        let listeners = listener::rebind(&self.listeners, &config.http.bind, workers, &mut none)
+        let terminations = terminations(&config, self.tickets)?;
+        let listeners = listener::rebind(&self.listeners, &config.addresses(), workers, &mut none)
             .map_err(Unprepared::when("binding the listening sockets"))?;
         let admin = listener::rebind(&self.admin, &config.admin.bind, 1, &mut none)
             .map_err(Unprepared::when("binding the admin listener"))?;
@@ -67,6 +78,8 @@ impl Deployment {
             config,
             text,
             listeners,
+            terminations,
+            tickets: self.tickets,
             admin,
             logs,
         })
@@ -82,6 +95,10 @@ impl Deployment {
             heartbeat_timeout: server.heartbeat_timeout,
         }
     }
+}
+
+fn terminations(config: &Config, tickets: TicketKeys) -> Result<Terminations, Unprepared> {
+    Terminations::load(config, tickets).map_err(Unprepared::when("reading the certificates"))
 }
 
 impl Unprepared {

@@ -111,6 +111,7 @@ impl Master {
             }
             self.transform(&mut events);
             self.service.tick(&self.scoreboard);
+            self.renew_tickets();
             if events.is_empty() {
                 self.sleep();
             }
@@ -147,10 +148,19 @@ impl Master {
             slot: newborn.slot,
             scoreboard: self.scoreboard,
             listeners: own.listeners,
+            terminations: own.terminations,
             admin: own.admin,
             channel: newborn.channel,
             access_logs: own.logs,
         }))
+    }
+
+    /// The keys of session tickets are replaced from time to time; with it woken often enough, this
+    /// may be a little late.
+    fn renew_tickets(&self) {
+        if let Err(error) = self.current.tickets.rotate_if_due() {
+            problem("making new keys of session tickets", &error);
+        }
     }
 
     fn sleep(&self) {

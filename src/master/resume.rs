@@ -17,6 +17,7 @@ use crate::control::Why;
 use crate::listener::Listeners;
 use crate::scoreboard::{Reload, Scoreboard};
 use crate::telemetry::{self, Lifecycle, emit};
+use crate::tls::{Terminations, TicketKeys};
 
 impl Master {
     /// Takes over; the first events say what follows: a new image starts a generation of its own, one
@@ -156,6 +157,9 @@ fn current(
         config: was.config,
         text: was.text,
         listeners: take_over(&state.listeners).map_err(Unprepared::when(TAKING))?,
+        // No worker is forked with these: they are those of the former image.
+        terminations: Terminations::default(),
+        tickets: TicketKeys::create().map_err(Unprepared::when(TAKING))?,
         admin: take_over(&state.admin).map_err(Unprepared::when(TAKING))?,
         logs,
     })

@@ -10,10 +10,10 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http::{Request, Response, StatusCode, header};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use super::exchange::Exchange;
-use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect};
+use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect, failure_to_open};
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Next, Reached, judge};
 use super::tries::{Target, Tries};
@@ -23,12 +23,12 @@ use crate::relay::{RequestBody, Upload};
 use crate::route::Route;
 use crate::scoreboard::Counter;
 use crate::telemetry::{Event, emit};
-use crate::upstream::Upstream;
+use crate::upstream::{ResponseBody, Upstream};
 use crate::vhost::{BackendId, Host};
 
 /// A backend's answer, with what is needed to relay it.
 pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<ResponseBody>,
     pub(super) upstream: Upstream<RequestBody>,
     pub(super) upload: Option<Rc<Upload>>,
 }
@@ -95,7 +95,7 @@ impl Proxy {
         &self,
         (host, route): (&Host, &Route),
         id: BackendId,
-        response: &Response<Incoming>,
+        response: &Response<ResponseBody>,
     ) {
         let is_dead = match response.status().as_u16() {
             500 => self.config.server.dead_backend_on_500 && self.router.is_checked(),
@@ -191,7 +191,14 @@ impl Proxy {
         outgoing: &Outgoing,
     ) -> Result<Answer, (Failure, Cause)> {
         let mut wait = HeadWait::new(&self.config.server.timeouts, outgoing, link);
-        let mut sending = pin!(upstream.send(request));
+        let sending = match &mut upstream {
+            Upstream::Alone(alone) => Some(alone.send(request)),
+            Upstream::Shared(stream) => {
+                stream.open(request).map_err(failure_to_open)?;
+                None
+            }
+        };
+        let mut sending = pin!(sending);
         let response = poll_fn(|cx| wait.poll_head(cx, &mut upstream, sending.as_mut())).await?;
         if let Some(upload) = &outgoing.upload {
             upload.give_up_replay();

@@ -4,10 +4,12 @@
 //! written, when, and in which phase the connection is. An exchange whose response is complete
 //! waits here until its last byte was handed to the kernel: only then is it finished.
 
+mod beginning;
 mod ending;
 mod interim;
+mod streams;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -16,15 +18,15 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 
+use self::streams::Trunk;
 use super::exchange::Exchange;
 use super::head_count::HeadCount;
 use super::headers::Forwarding;
 use super::switch::Switch;
 use crate::drain::DrainWatch;
 use crate::error::End;
-use crate::listener::Downstream;
+use crate::listener::{ClientStream, Proxied, TlsFacts};
 use crate::relay::TunnelTraffic;
 
 /// Where a connection stands between two requests.
@@ -52,16 +54,25 @@ pub(crate) struct Downlink {
     pub(crate) peer: SocketAddr,
     /// The address it connected to.
     pub(crate) local: SocketAddr,
+    /// Who stands behind the peer, and whom he asked for, where a PROXY header told.
+    pub(crate) proxied: Option<Proxied>,
     /// Which connection of this worker it is.
     pub(crate) number: u64,
     /// What backends are told about its client.
-    pub(crate) forwarding: Forwarding,
+    pub(crate) forwarding: Rc<Forwarding>,
+    /// What was agreed on with the client, if it speaks TLS.
+    pub(crate) tls: Option<Rc<TlsFacts>>,
     /// What a tunnel on this connection carried.
     pub(crate) traffic: TunnelTraffic,
     /// The heads among what was written.
     pub(crate) heads: HeadCount,
     drain: DrainWatch,
-    stream: RefCell<Option<TcpStream>>,
+    stream: RefCell<Option<ClientStream>>,
+    /// The connection that this is a stream of.
+    connection: Option<Rc<Downlink>>,
+    /// The streams of this connection.
+    trunk: OnceCell<Trunk>,
+    offered: Cell<Option<Instant>>,
     interim: RefCell<BytesMut>,
     complete: RefCell<Option<Complete>>,
     switch: RefCell<Option<Switch>>,
@@ -83,41 +94,10 @@ pub(crate) struct Downlink {
 }
 
 impl Downlink {
-    /// The shared state of an accepted connection.
-    pub(crate) fn new(from: Downstream, forwarding: Forwarding, drain: DrainWatch) -> Rc<Self> {
-        Rc::new(Self {
-            peer: from.peer,
-            local: from.local,
-            number: from.number,
-            forwarding,
-            traffic: TunnelTraffic::default(),
-            heads: HeadCount::default(),
-            drain,
-            stream: RefCell::new(Some(from.stream)),
-            interim: RefCell::default(),
-            complete: RefCell::default(),
-            switch: RefCell::default(),
-            phase: Cell::new(Phase::Idle),
-            phase_began: Cell::new(Instant::now()),
-            read: Cell::new(0),
-            written: Cell::new(0),
-            written_before: Cell::new(0),
-            read_before: Cell::new(0),
-            requests: Cell::new(0),
-            flushes: Cell::new(0),
-            has_ambiguous_framing: Cell::new(false),
-            is_closing: Cell::new(false),
-            has_client_closed: Cell::new(false),
-            timed_out: Cell::new(None),
-            refused: Cell::new(None),
-            is_kept: Cell::new(true),
-            is_idle_over: Cell::new(false),
-        })
-    }
-
-    /// The peer's address, IPv4 as IPv4.
-    pub(crate) fn peer_ip(&self) -> IpAddr {
-        self.peer.ip().to_canonical()
+    /// The client's address, as far as the connection tells; IPv4 as IPv4.
+    pub(crate) fn client_ip(&self) -> IpAddr {
+        let client = self.proxied.map_or(self.peer, |proxied| proxied.source);
+        client.ip().to_canonical()
     }
 
     /// Whether the worker is draining: the next response is the last on this connection.
@@ -138,7 +118,7 @@ impl Downlink {
     /// Runs an I/O operation on the socket.
     pub(crate) fn with_stream<T>(
         &self,
-        operation: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
+        operation: impl FnOnce(Pin<&mut ClientStream>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match self.stream.borrow_mut().as_mut() {
             Some(stream) => operation(Pin::new(stream)),
@@ -147,7 +127,7 @@ impl Downlink {
     }
 
     /// Takes the socket away from HTTP: for a tunnel or for closing.
-    pub(crate) fn take_stream(&self) -> Option<TcpStream> {
+    pub(crate) fn take_stream(&self) -> Option<ClientStream> {
         self.stream.borrow_mut().take()
     }
 
@@ -209,7 +189,8 @@ impl Downlink {
 
     /// The response is complete; the exchange is finished when it is flushed.
     pub(crate) fn complete(&self, exchange: Box<Exchange>, end: End) {
-        *self.complete.borrow_mut() = Some(Complete::Recorded(exchange, end));
+        let complete = self.complete_on_trunk(Complete::Recorded(exchange, end));
+        *self.complete.borrow_mut() = complete;
     }
 
     /// The response is complete and leaves no record.
@@ -220,6 +201,7 @@ impl Downlink {
     /// Everything that hyper had was handed to the kernel.
     pub(crate) fn on_flushed(&self) {
         self.flushes.set(self.flushes.get() + 1);
+        self.finish_streams(None);
         if self.finish_complete() {
             self.enter(Phase::Idle, Instant::now());
         }
@@ -232,13 +214,11 @@ impl Downlink {
 
     /// The connection broke: an exchange whose response was complete did not reach the client.
     pub(crate) fn abandon(&self) {
-        if let Some(Complete::Recorded(exchange, end)) = self.complete.take() {
-            let end = match end {
-                End::Ok => self.timed_out.get().unwrap_or(End::ClientGone),
-                end => end,
-            };
-            exchange.finish(end);
+        let cut = self.timed_out.get().unwrap_or(End::ClientGone);
+        if let Some(complete) = self.complete.take() {
+            complete.finish(Some(cut));
         }
+        self.finish_streams(Some(cut));
     }
 
     fn finish_complete(&self) -> bool {

@@ -5,8 +5,8 @@
 //! An exchange that is dropped unfinished finishes itself: its client left, or the worker ended.
 
 mod parts;
+mod sinks;
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
@@ -18,31 +18,18 @@ use smallvec::SmallVec;
 use tracing::debug;
 
 pub(crate) use self::parts::{Attempt, Routed};
-use self::parts::{Line, LookedUp, bytes_of};
+use self::parts::{Line, LookedUp, bytes_of, tls_of};
+pub(crate) use self::sinks::Sinks;
 use super::Downlink;
 use super::headers::written_target;
+use super::reply::grpc;
 use crate::error::End;
+use crate::relay::Upload;
 use crate::route::{Asked, Route};
-use crate::scoreboard::{Counter, Gauge, Slot};
-use crate::telemetry::{
-    AccessLog, AttemptRecord, Metrics, Record, RequestLine, SpanId, Trace, Tracer,
-};
+use crate::scoreboard::{Counter, Gauge};
+use crate::telemetry::{AttemptRecord, Record, RequestLine, SpanId, Trace};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Host};
-
-/// Where finished exchanges go.
-pub(crate) struct Sinks {
-    /// The access log of this worker.
-    pub(crate) access_log: Rc<AccessLog>,
-    /// The metrics of this worker.
-    pub(crate) metrics: Metrics,
-    /// The traces of this worker.
-    pub(crate) tracer: Rc<Tracer>,
-    /// The counters of this worker.
-    pub(crate) slot: Slot,
-    /// The worker ends now: what is still in flight was cut by us.
-    pub(crate) is_ending: Cell<bool>,
-}
 
 /// One request and its response.
 pub(crate) struct Exchange {
@@ -63,16 +50,22 @@ pub(crate) struct Exchange {
     /// What routing answered.
     pub(crate) routed: Option<Routed>,
     lookup: Option<LookedUp>,
+    /// What the client is told about coming by HTTPS, which it did.
+    pub(super) hsts: Option<HeaderValue>,
     /// The trace that it belongs to.
     trace: Option<Trace>,
     /// When the response head was ready to be sent.
     responded: Option<Instant>,
+    /// What the client sends, where its bytes are not counted below.
+    pub(crate) upload: Option<Rc<Upload>>,
     /// Every try, in order.
     pub(crate) attempts: SmallVec<[Attempt; 1]>,
     /// Status sent to the client; 0 until one is.
     status: u16,
     /// How it ends if nothing else happens.
     pub(crate) end: End,
+    /// A call of gRPC: what we answer ourselves is told in its terms.
+    pub(crate) is_grpc: bool,
     is_finished: bool,
 }
 
@@ -90,6 +83,7 @@ impl Exchange {
             uri: head.uri.clone(),
             version: head.version,
         });
+        exchange.is_grpc = grpc::is_call(&head.headers);
         exchange.referer = head.headers.get(header::REFERER).cloned();
         exchange.user_agent = head.headers.get(header::USER_AGENT).cloned();
         for name in sinks.access_log.headers() {
@@ -111,7 +105,7 @@ impl Exchange {
         began: Instant,
         status: u16,
     ) -> Box<Self> {
-        let mut exchange = Self::blank(sinks, link, link.peer_ip(), began);
+        let mut exchange = Self::blank(sinks, link, link.client_ip(), began);
         exchange.status = status;
         exchange.trace = sinks.tracer.begin(&HeaderMap::new(), None, false);
         exchange
@@ -132,11 +126,14 @@ impl Exchange {
             host: None,
             routed: None,
             lookup: None,
+            hsts: None,
             trace: None,
             responded: None,
+            upload: None,
             attempts: SmallVec::new(),
             status: 0,
             end: End::ClientGone,
+            is_grpc: false,
             is_finished: false,
         })
     }
@@ -242,6 +239,8 @@ impl Exchange {
         let record = Record {
             peer: self.link.peer,
             local: self.link.local,
+            proxied_from: self.link.proxied.map(|proxied| proxied.source),
+            proxied_to: self.link.proxied.map(|proxied| proxied.destination),
             client: self.client,
             connection: self.link.number,
             connection_requests: self.link.requests(),
@@ -265,8 +264,10 @@ impl Exchange {
                 .map(|at| at.saturating_duration_since(self.began)),
             bytes_sent,
             body_bytes_sent,
-            bytes_received,
+            bytes_received: bytes_received
+                + self.upload.as_ref().map_or(0, |upload| upload.taken()),
             end: end.as_str(),
+            tls: self.link.tls.as_deref().map(tls_of),
             trace: self.trace.as_ref().map(|trace| trace.as_record(&spans)),
         };
         debug!(?record, "exchange finished");

@@ -35,6 +35,11 @@ impl HeadCount {
         }
     }
 
+    /// The head of a response that does not pass here, of so many bytes.
+    pub(crate) fn count_head(&self, bytes: usize) {
+        self.last.set(bytes as u64);
+    }
+
     /// So many bytes of interim responses were written.
     pub(crate) fn add_interim(&self, count: usize) {
         self.interim.set(self.interim.get() + count as u64);

@@ -17,7 +17,7 @@ use super::{ClientWatch, Downlink};
 use crate::config::Timeouts;
 use crate::error::End;
 use crate::relay::{Deadline, RequestBody, Upload, after, earlier};
-use crate::upstream::{ConnectError, Upstream};
+use crate::upstream::{AnswerError, ConnectError, OpenError, ResponseBody, Upstream};
 
 /// How long a body is held back for a backend that ignores `Expect` (RFC 9110 §10.1.1: a client
 /// need not wait for ever, and neither need we).
@@ -65,16 +65,14 @@ impl<'a> HeadWait<'a> {
         &mut self,
         cx: &mut Context<'_>,
         upstream: &mut Upstream<RequestBody>,
-        mut sending: Pin<&mut impl Future<Output = Sent>>,
-    ) -> Poll<Result<Response<Incoming>, (Failure, Cause)>> {
+        mut sending: Pin<&mut Option<impl Future<Output = Sent>>>,
+    ) -> Poll<Result<Response<ResponseBody>, (Failure, Cause)>> {
         loop {
             let is_over = upstream.poll_drive(cx).is_ready();
+            let answered = self.poll_answer(cx, upstream, sending.as_mut());
             self.outgoing.pass_interim(cx, self.link);
-            // The driver above, polled in this very call, is all that makes it ready.
-            let idle = &mut Context::from_waker(Waker::noop());
-            if let Poll::Ready(sent) = sending.as_mut().poll(idle) {
-                let failed = |error: TrySendError<_>| self.failure_of(error.into_error(), upstream);
-                return Poll::Ready(sent.map_err(failed));
+            if let Poll::Ready(answer) = answered {
+                return Poll::Ready(answer.map_err(|error| self.failure_of(error, upstream)));
             }
             let (end, cause) = if is_over {
                 (End::ConnectionTerminated, "connection is over")
@@ -88,6 +86,27 @@ impl<'a> HeadWait<'a> {
             };
             return Poll::Ready(Err(self.failure(end, upstream, cause.into())));
         }
+    }
+
+    fn poll_answer(
+        &self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream<RequestBody>,
+        sending: Pin<&mut Option<impl Future<Output = Sent>>>,
+    ) -> Poll<Result<Response<ResponseBody>, AnswerError>> {
+        if let Upstream::Shared(stream) = upstream {
+            let note = |interim: &Response<()>| self.outgoing.note_interim(interim);
+            return stream.poll_response(cx, note).map_err(AnswerError::Shared);
+        }
+        let Some(sending) = sending.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        // The driver, polled just before, is all that makes it ready.
+        let idle = &mut Context::from_waker(Waker::noop());
+        sending.poll(idle).map(|sent| match sent {
+            Ok(response) => Ok(response.map(ResponseBody::Alone)),
+            Err(error) => Err(AnswerError::Alone(error.into_error())),
+        })
     }
 
     /// Waits until the driver lets go of a connection that changes its protocol, within the limit
@@ -144,20 +163,24 @@ impl<'a> HeadWait<'a> {
         }
     }
 
-    /// The failure that hyper's error stands for.
-    fn failure_of(
-        &self,
-        error: hyper::Error,
-        upstream: &Upstream<RequestBody>,
-    ) -> (Failure, Cause) {
+    /// The failure that an error stands for.
+    fn failure_of(&self, error: AnswerError, upstream: &Upstream<RequestBody>) -> (Failure, Cause) {
         let end = if let Some(end) = self.upload().and_then(Upload::failure) {
             end
-        } else if error.is_parse() {
+        } else if error.is_protocol() {
             End::HttpProtocolError
         } else {
             End::ConnectionTerminated
         };
-        self.failure(end, upstream, error.into())
+        let (failure, cause) = self.failure(end, upstream, error.to_string().into());
+        let reached = if error.is_declined() {
+            Reached::Declined
+        } else if error.is_reset_by_backend() {
+            Reached::Answered
+        } else {
+            failure.reached
+        };
+        (Failure { reached, ..failure }, cause)
     }
 
     /// A failure, with how far the attempt came.
@@ -167,10 +190,13 @@ impl<'a> HeadWait<'a> {
         upstream: &Upstream<RequestBody>,
         cause: Cause,
     ) -> (Failure, Cause) {
-        let wire = upstream.wire();
-        let reached = if wire.bytes_read.get() > 0 {
+        if end == End::ReadTimeout {
+            upstream.distrust();
+        }
+        let (written, read) = upstream.moved();
+        let reached = if read > 0 {
             Reached::Answered
-        } else if wire.bytes_written.get() > 0 {
+        } else if written > 0 || upstream.is_shared() {
             Reached::Sent
         } else {
             Reached::Nothing
@@ -189,9 +215,20 @@ pub(super) fn failure_to_connect(error: &ConnectError) -> Failure {
         ConnectError::Unreachable(_) => End::DestinationUnavailable,
         ConnectError::TimedOut => End::ConnectionTimeout,
         ConnectError::Tls(_) => End::TlsProtocolError,
+        ConnectError::NotHttp2(_) => End::HttpProtocolError,
         ConnectError::TlsUnavailable(_) | ConnectError::Exhausted(_) => End::InternalError,
     };
     Failure::new(end, Reached::Nothing)
+}
+
+/// The failure that stands for a stream that was not opened. A connection that has just come to its
+/// end is like one whose end came a moment later.
+pub(super) fn failure_to_open(error: OpenError) -> (Failure, Cause) {
+    let failure = match &error {
+        OpenError::NoWebSocket => Failure::new(End::HttpProtocolError, Reached::Nothing),
+        OpenError::Closed(_) => Failure::new(End::ConnectionTerminated, Reached::Declined),
+    };
+    (failure, error.into())
 }
 
 /// An error with its causes, in one line.
@@ -229,7 +266,8 @@ mod tests {
             Some(ConnectError::Refused(_)) => ConnectError::Unreachable(io()),
             Some(ConnectError::Unreachable(_)) => ConnectError::TimedOut,
             Some(ConnectError::TimedOut) => ConnectError::Tls(io()),
-            Some(ConnectError::Tls(_)) => ConnectError::TlsUnavailable("none".into()),
+            Some(ConnectError::Tls(_)) => ConnectError::NotHttp2(None),
+            Some(ConnectError::NotHttp2(_)) => ConnectError::TlsUnavailable("none".into()),
             Some(ConnectError::TlsUnavailable(_)) => ConnectError::Exhausted(io()),
             Some(ConnectError::Exhausted(_)) => return None,
         })
@@ -238,6 +276,8 @@ mod tests {
     #[test]
     fn what_telemetry_calls_a_failure_to_connect_is_one() {
         let errors = std::iter::successors(next(None), |error| next(Some(error)));
+        // There a connection was made, and what came on it was no HTTP/2.
+        let errors = errors.filter(|error| !matches!(error, ConnectError::NotHttp2(_)));
         let words = errors.map(|error| failure_to_connect(&error).end.as_str());
         let told: BTreeSet<_> = CONNECT_FAILURES.into_iter().collect();
         assert_eq!(words.collect::<BTreeSet<_>>(), told);

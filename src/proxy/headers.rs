@@ -18,8 +18,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
-pub(crate) use forwarding::Forwarding;
 use forwarding::{FIELDS, X_REAL_IP};
+pub(crate) use forwarding::{Forwarding, is_told_https};
 pub(crate) use framing::{is_only_chunked, settle_length};
 pub(crate) use target::{host_of, origin_form, written_target};
 

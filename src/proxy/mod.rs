@@ -13,7 +13,9 @@ mod head_wait;
 pub(crate) mod headers;
 mod hints;
 mod outgoing;
+mod own_answers;
 mod persistence;
+mod redirect;
 mod refusal;
 pub(crate) mod reply;
 mod response;
@@ -39,6 +41,7 @@ pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
 use self::outgoing::Outgoing;
+use self::own_answers::{OwnAnswer, add_hsts};
 use self::persistence::{announce_close, is_kept_by_client};
 use self::refusal::Refusal;
 use self::reply::Pages;
@@ -46,7 +49,7 @@ use self::response::Relay;
 pub(crate) use self::response::ReplyBody;
 use self::retry::RetryBudget;
 pub(crate) use self::switch::Switch;
-use self::told::{add_debug, proxy_status, trace_id};
+use self::told::{add_debug, trace_id};
 use crate::config::Config;
 use crate::error::End;
 use crate::listener::Downstream;
@@ -59,6 +62,8 @@ use crate::vhost::Host;
 
 /// The scheme of plain listeners, in forwarded headers.
 const HTTP: &str = "http";
+/// ... and of those with TLS.
+const HTTPS: &str = "https";
 
 /// Everything that exchanges of one worker share.
 pub(crate) struct Proxy {
@@ -69,6 +74,8 @@ pub(crate) struct Proxy {
     upstreams: Rc<Upstreams<RequestBody>>,
     pages: Pages,
     budget: RefCell<RetryBudget>,
+    /// Where HTTPS is, if not where it usually is.
+    https_port: Option<u16>,
 }
 
 impl Proxy {
@@ -85,6 +92,7 @@ impl Proxy {
             upstreams: Upstreams::start(&config, slot),
             pages: Pages::new(config.server.static_dir.clone()),
             budget: RefCell::default(),
+            https_port: redirect::https_port(&config),
             sinks: Rc::new(Sinks {
                 access_log,
                 metrics: Metrics::new(slot, methods, config.telemetry.exemplars),
@@ -108,10 +116,16 @@ impl Proxy {
 
     /// What backends are told about the client of a connection.
     pub(crate) fn forwarding(&self, downstream: &Downstream) -> Forwarding {
-        let peer = downstream.peer.ip().to_canonical();
+        // Behind a balancer that sends PROXY headers it is the client that is trusted or not.
+        let client = downstream.client().ip().to_canonical();
         let trusted = &self.config.http.trusted_proxies;
-        let is_trusted = trusted.iter().any(|net| net.contains(&peer));
-        Forwarding::new(peer, is_trusted, HTTP, downstream.local.port())
+        let is_trusted = trusted.iter().any(|net| net.contains(&client));
+        let scheme = if downstream.tls.is_some() {
+            HTTPS
+        } else {
+            HTTP
+        };
+        Forwarding::new(client, is_trusted, scheme, downstream.port())
     }
 
     /// The counters of this worker.
@@ -139,7 +153,7 @@ impl Proxy {
             return Ok(announce_close(&link, reply::ping().map(ReplyBody::Full)));
         }
         let is_trusted = link.forwarding.is_trusted;
-        let client = headers::effective_client(&head.headers, link.peer_ip(), is_trusted);
+        let client = headers::effective_client(&head.headers, link.client_ip(), is_trusted);
         let wants_debug = is_trusted && head.headers.contains_key("x-debug");
         let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
         let carried = match check(&head, is_ambiguous) {
@@ -150,14 +164,14 @@ impl Proxy {
             Err(refusal) => {
                 // Where a head is wrong, what follows it is not to be relied on either.
                 link.close_after_response();
-                Err(refusal)
+                Err(refusal.into())
             }
         };
         let trace_header = self.config.telemetry.trace_header.as_ref();
         let told = trace_header.and_then(|name| Some((name, trace_id(exchange.trace()?))));
         let mut response = match carried {
             Ok(answer) => self.pass_on(exchange, answer, wants_debug),
-            Err(refusal) => self.refuse(exchange, &refusal, wants_debug),
+            Err(own) => self.answer_instead(exchange, own, wants_debug),
         };
         if let Some((name, id)) = told {
             response.headers_mut().insert(name, id);
@@ -172,17 +186,23 @@ impl Proxy {
         host: Host,
         head: Parts,
         body: Incoming,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, OwnAnswer> {
         let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding, self.slot());
+        if exchange.link().is_stream() {
+            exchange.upload.clone_from(&outgoing.upload);
+        }
         if !self.config.server.http_keep_alive {
             outgoing.close_after();
         }
         let answered = match self.route(exchange, &host).await {
-            Ok(route) => {
-                self.attempt_until_answered(exchange, &host, &route, &mut outgoing)
+            Ok(route) => match self.redirection(exchange, &host, &route, &outgoing) {
+                Some(to) => Err(OwnAnswer::Redirection(to)),
+                None => self
+                    .attempt_until_answered(exchange, &host, &route, &mut outgoing)
                     .await
-            }
-            Err(refusal) => Err(refusal),
+                    .map_err(OwnAnswer::Refusal),
+            },
+            Err(refusal) => Err(refusal.into()),
         };
         // While a backend's response goes on the body may, too: nothing is closed for that.
         let reads_on = answered.as_ref().is_ok_and(Answer::reads_on);
@@ -226,7 +246,12 @@ impl Proxy {
         headers::settle_length(&mut head.headers);
         // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).
         head.version = Version::HTTP_11;
+        if is_upgrade && exchange.link().is_stream() {
+            // RFC 8441 §5.1: the answer to an extended CONNECT.
+            head.status = StatusCode::OK;
+        }
         exchange.respond(head.status);
+        add_hsts(&mut head.headers, &exchange);
         if wants_debug {
             add_debug(&mut head.headers, &exchange, None);
         }
@@ -248,52 +273,5 @@ impl Proxy {
             idle_limit,
         );
         Response::from_parts(head, ReplyBody::Relay(relay))
-    }
-
-    /// Leaves both ends for the tunnel that begins when the 101 is out.
-    fn switch(
-        &self,
-        exchange: Box<Exchange>,
-        upstream: crate::upstream::Upstream<RequestBody>,
-        head: http::response::Parts,
-    ) -> Response<ReplyBody> {
-        let Some((upstream, ahead, place)) = upstream.into_tunnel() else {
-            let refusal = End::HttpProtocolError.into();
-            return self.refuse(exchange, &refusal, false);
-        };
-        let link = Rc::clone(exchange.link());
-        link.leave_switch(Switch {
-            upstream,
-            ahead,
-            _place: place,
-            exchange,
-        });
-        Response::from_parts(head, ReplyBody::Empty)
-    }
-
-    /// The one place where a failure becomes an answer.
-    fn refuse(
-        &self,
-        mut exchange: Box<Exchange>,
-        refusal: &Refusal,
-        wants_debug: bool,
-    ) -> Response<ReplyBody> {
-        let answer = refusal.answer;
-        let mut response = reply::refusal(answer, &self.pages);
-        // A client that is gone is sent nothing: there is no status to speak of.
-        if refusal.end != End::ClientGone {
-            exchange.respond(answer.status);
-        }
-        if wants_debug {
-            add_debug(response.headers_mut(), &exchange, Some(answer.reason));
-        }
-        if self.config.telemetry.proxy_status
-            && let Some(status) = proxy_status(refusal.end, exchange.trace())
-        {
-            response.headers_mut().insert("proxy-status", status);
-        }
-        let link = Rc::clone(exchange.link());
-        link.complete(exchange, refusal.end);
-        response.map(ReplyBody::Full)
     }
 }

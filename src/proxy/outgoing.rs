@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::{Body, Incoming};
 
 use super::Downlink;
@@ -37,7 +36,7 @@ impl Outgoing {
     ) -> Self {
         let expects_continue = headers::expects_continue(&head.headers, head.version);
         let is_upgrade =
-            head.version == Version::HTTP_11 && headers::upgrade_of(&head.headers).is_some();
+            head.version != Version::HTTP_10 && headers::upgrade_of(&head.headers).is_some();
         if let Some(authority) = head.uri.authority() {
             // RFC 9112 §3.2.2: the target's authority replaces what Host says.
             let host = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -58,12 +57,28 @@ impl Outgoing {
         Self {
             is_idempotent: headers::is_idempotent(&head.method),
             uri: headers::origin_form(&head.method, &head.uri),
-            upload: (!body.is_end_stream()).then(|| Upload::new(body, gate, Instant::now())),
+            upload: (!body.is_end_stream()).then(|| Upload::new(body, gate, head.version)),
             method: head.method,
             headers: head.headers,
             hints,
             is_upgrade,
         }
+    }
+
+    /// The method.
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The target in origin form.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Whether a trusted proxy before us was spoken to by HTTPS: everyone else's word is replaced by
+    /// now.
+    pub(super) fn is_told_https(&self) -> bool {
+        headers::is_told_https(&self.headers)
     }
 
     /// Asks backends to close: `httpKeepAlive` is off.
@@ -92,6 +107,15 @@ impl Outgoing {
     pub(super) fn pass_interim(&self, cx: &mut Context<'_>, link: &Downlink) {
         if let Some(hints) = &self.hints {
             hints.pass(cx, link);
+        }
+    }
+
+    /// Takes a 1xx response to send on; that of a connection of its own comes by itself.
+    pub(super) fn note_interim(&self, response: &Response<()>) {
+        if let Some(hints) = &self.hints {
+            hints
+                .interim()
+                .received(response.status(), response.headers());
         }
     }
 

@@ -20,7 +20,8 @@ pub(super) fn is_kept_by_client(head: &Parts) -> bool {
 /// Says so where the response is the last on its connection (RFC 9112 §9.6): the worker drains, or
 /// what the client still sends will not be read. hyper closes the connection then.
 pub(super) fn announce_close<B>(link: &Downlink, mut response: Response<B>) -> Response<B> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    // RFC 9113 §8.2.2: HTTP/2 says it for the connection as a whole.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS || link.is_stream() {
         return response;
     }
     if link.is_draining() {

@@ -4,6 +4,7 @@
 //! total `match`; the words are those of the original where it has some (hipache.md §4), because
 //! people search their logs and pages for them.
 
+pub(crate) mod grpc;
 mod pages;
 
 use std::time::Duration;
@@ -113,6 +114,16 @@ pub(crate) fn refusal(answer: Answer, pages: &Pages) -> Response<Bytes> {
         body: Bytes::from_static(answer.reason.as_bytes()),
     });
     respond(answer.status, page)
+}
+
+/// The answer to a request that is to be made by HTTPS; where, the caller adds. As nobody may keep it,
+/// a frontend that changes its mind is plain again at once.
+pub(crate) fn moved(status: StatusCode) -> Response<Bytes> {
+    let page = Page {
+        content_type: "text/plain",
+        body: Bytes::from_static(b"moved to https"),
+    };
+    respond(status, page)
 }
 
 /// The answer to `Host: __ping__` (hipache.md §1).

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::ClientWatch;
 use super::exchange::Exchange;
 use crate::error::End;
 use crate::relay::{Deadline, RequestBody, Upload, after};
-use crate::upstream::Upstream;
+use crate::upstream::{AnswerError, ResponseBody, Upstream};
 
 /// The body that hyper sends to the client.
 pub(crate) enum ReplyBody {
@@ -31,12 +30,14 @@ pub(crate) enum ReplyBody {
 
 /// A backend's body with everything that keeps it coming.
 pub(crate) struct Relay {
-    incoming: Incoming,
+    incoming: ResponseBody,
     source: Option<Source>,
     idle_limit: Option<Duration>,
     deadline: Deadline,
     moved_at: Instant,
     moved_bytes: u64,
+    /// What a client of HTTP/2 is told where it breaks.
+    reason: h2::Reason,
     /// How it broke, and the flushes of the client's connection until then.
     broken: Option<(End, u64)>,
     watch: ClientWatch,
@@ -49,22 +50,31 @@ struct Source {
     exchange: Box<Exchange>,
 }
 
-/// The backend broke its response off; hyper closes the client's connection without an end mark.
+/// The backend broke its response off; hyper closes the client's connection without an end mark, or
+/// resets its stream.
 #[derive(Debug)]
-pub(crate) struct BrokenOff(End);
+pub(crate) struct BrokenOff {
+    end: End,
+    /// Where hyper looks for the code of the reset.
+    told: h2::Error,
+}
 
 impl std::fmt::Display for BrokenOff {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "response broken off: {}", self.0.as_str())
+        write!(f, "response broken off: {}", self.end.as_str())
     }
 }
 
-impl std::error::Error for BrokenOff {}
+impl std::error::Error for BrokenOff {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.told)
+    }
+}
 
 impl Relay {
     /// The body of a response whose head has arrived.
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: ResponseBody,
         upstream: Upstream<RequestBody>,
         upload: Option<Rc<Upload>>,
         exchange: Box<Exchange>,
@@ -81,6 +91,7 @@ impl Relay {
             deadline: Deadline::default(),
             moved_at: Instant::now(),
             moved_bytes: 0,
+            reason: h2::Reason::INTERNAL_ERROR,
             broken: None,
             watch: ClientWatch::default(),
         })
@@ -98,9 +109,13 @@ impl Relay {
         };
         let is_over = source.upstream.poll_drive(cx).is_ready();
         // Only the driver above makes the body ready, in this very call: nobody else has to be
-        // woken for it.
-        let polled =
-            Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        // woken for it. A shared connection is driven elsewhere.
+        let mut idle = Context::from_waker(Waker::noop());
+        let body_cx = match source.upstream.is_shared() {
+            true => &mut *cx,
+            false => &mut idle,
+        };
+        let polled = Pin::new(&mut self.incoming).poll_frame(body_cx);
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.moved_at = Instant::now();
@@ -114,7 +129,10 @@ impl Relay {
                 self.end(End::Ok);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => self.break_off(cx, self.end_of(&error)),
+            Poll::Ready(Some(Err(error))) => {
+                self.reason = error.reason();
+                self.break_off(cx, self.end_of(&error))
+            }
             Poll::Pending if is_over => self.break_off(cx, End::ConnectionTerminated),
             Poll::Pending if self.is_client_gone(cx) => {
                 Poll::Ready(Some(Err(self.fail(End::ClientGone))))
@@ -133,8 +151,8 @@ impl Relay {
     /// Silence is measured over both directions: a backend that still reads is not silent.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if let Some(source) = &self.source {
-            let wire = source.upstream.wire();
-            let moved = wire.bytes_read.get() + wire.bytes_written.get();
+            let (written, read) = source.upstream.moved();
+            let moved = written + read;
             if moved != self.moved_bytes {
                 self.moved_bytes = moved;
                 self.moved_at = Instant::now();
@@ -145,7 +163,12 @@ impl Relay {
             .poll(cx, after(self.moved_at, self.idle_limit))
         {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => self.break_off(cx, End::ReadTimeout),
+            Poll::Ready(()) => {
+                if let Some(source) = &self.source {
+                    source.upstream.distrust();
+                }
+                self.break_off(cx, End::ReadTimeout)
+            }
         }
     }
 
@@ -159,6 +182,10 @@ impl Relay {
         let Some(source) = &self.source else {
             return Poll::Ready(None);
         };
+        if source.exchange.link().is_stream() {
+            // A reset of the stream overtakes nothing that other streams sent.
+            return Poll::Ready(Some(Err(self.fail(end))));
+        }
         self.broken = Some((end, source.exchange.link().flushes()));
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -175,14 +202,14 @@ impl Relay {
         }
     }
 
-    fn end_of(&self, error: &hyper::Error) -> End {
+    fn end_of(&self, error: &AnswerError) -> End {
         let upload = self
             .source
             .as_ref()
             .and_then(|source| source.upload.as_ref());
         if let Some(end) = upload.and_then(|upload| upload.failure()) {
             end
-        } else if error.is_parse() {
+        } else if error.is_protocol() {
             End::HttpProtocolError
         } else {
             End::ConnectionTerminated
@@ -191,7 +218,10 @@ impl Relay {
 
     fn fail(&mut self, end: End) -> BrokenOff {
         self.end(end);
-        BrokenOff(end)
+        BrokenOff {
+            end,
+            told: self.reason.into(),
+        }
     }
 
     fn end(&mut self, end: End) {

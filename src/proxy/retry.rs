@@ -24,6 +24,8 @@ pub(crate) struct Failure {
 pub(crate) enum Reached {
     /// No byte of the request left.
     Nothing,
+    /// It left, and the backend says that it has not looked at it (RFC 9113 §8.7).
+    Declined,
     /// Some of the request left, no byte of a response came.
     Sent,
     /// A byte of the response came.
@@ -87,7 +89,7 @@ pub(crate) fn judge(failure: Failure, request: Repeatable) -> Verdict {
     let may_repeat = match failure.reached {
         // There is nobody to answer.
         _ if is_clients_fault(failure.end) => false,
-        Reached::Nothing => request.is_whole,
+        Reached::Nothing | Reached::Declined => request.is_whole,
         // A backend that keeps silent may be at work on it: not even an idempotent request is
         // sent a second time on the same patience.
         Reached::Sent => {
@@ -104,7 +106,8 @@ pub(crate) fn judge(failure: Failure, request: Repeatable) -> Verdict {
     };
     Verdict {
         next,
-        is_blamed: !is_stale && is_backends_fault(failure),
+        // One that says what it does not do is alive.
+        is_blamed: !is_stale && failure.reached != Reached::Declined && is_backends_fault(failure),
     }
 }
 
@@ -240,7 +243,7 @@ mod tests {
         use End::{ConnectionRefused as Refused, ConnectionTerminated as Closed};
         use End::{HttpProtocolError as Garbage, ReadTimeout as Silence};
         use Next::{GiveUp, OtherBackend, SameBackendFresh};
-        use Reached::{Answered, Nothing, Sent};
+        use Reached::{Answered, Declined, Nothing, Sent};
         const LAST: Repeatable = Repeatable {
             tries_left: 0,
             ..GET
@@ -268,6 +271,9 @@ mod tests {
         assert_eq!(on(Closed, Sent, true, PUT), (GiveUp, false));
         assert_eq!(on(Closed, Nothing, true, PUT), (SameBackendFresh, false));
         assert_eq!(on(Closed, Nothing, true, GONE), (GiveUp, false));
+        assert_eq!(on(Closed, Declined, true, POST), (SameBackendFresh, false));
+        assert_eq!(on(Closed, Declined, false, POST), (OtherBackend, false));
+        assert_eq!(on(Closed, Declined, true, GONE), (GiveUp, false));
         assert_eq!(on(Silence, Sent, false, GET), (GiveUp, true));
         assert_eq!(on(Closed, Answered, false, GET), (GiveUp, false));
         assert_eq!(on(Garbage, Answered, false, GET), (GiveUp, false));

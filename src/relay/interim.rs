@@ -72,7 +72,8 @@ impl Interim {
         self.lost.load(Ordering::Relaxed) + self.take().count
     }
 
-    fn received(&self, status: http::StatusCode, headers: &HeaderMap) {
+    /// Takes one.
+    pub(crate) fn received(&self, status: http::StatusCode, headers: &HeaderMap) {
         if status == http::StatusCode::CONTINUE {
             self.is_continued.store(true, Ordering::Relaxed);
             return;

@@ -5,8 +5,9 @@
 //! sent can be repeated with the body whole. What was partly sent is never replayed; that verdict
 //! is `proxy::retry`'s.
 
+mod error;
+
 use std::cell::{Cell, RefCell};
-use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use self::error::{UploadError, end_of};
 use super::Interim;
 use crate::error::End;
 
@@ -41,8 +43,11 @@ pub(crate) struct Upload {
     size: SizeHint,
     kept: RefCell<Kept>,
     interim: Option<Arc<Interim>>,
+    /// It comes on a stream of HTTP/2.
+    is_stream: bool,
     is_gate_open: Cell<bool>,
     moved_at: Cell<Instant>,
+    taken: Cell<u64>,
     state: Cell<State>,
 }
 
@@ -76,14 +81,20 @@ enum Piece {
 
 impl Upload {
     /// The upload of a request; `interim` when the client waits for `100 Continue`.
-    pub(crate) fn new(incoming: Incoming, interim: Option<Arc<Interim>>, now: Instant) -> Rc<Self> {
+    pub(crate) fn new(
+        incoming: Incoming,
+        interim: Option<Arc<Interim>>,
+        version: Version,
+    ) -> Rc<Self> {
         Rc::new(Self {
             size: incoming.size_hint(),
             incoming: RefCell::new(incoming),
             kept: RefCell::default(),
             is_gate_open: Cell::new(interim.is_none()),
             interim,
-            moved_at: Cell::new(now),
+            is_stream: version == Version::HTTP_2,
+            moved_at: Cell::new(Instant::now()),
+            taken: Cell::new(0),
             state: Cell::new(State::Flowing),
         })
     }
@@ -116,6 +127,11 @@ impl Upload {
         self.moved_at.get()
     }
 
+    /// Bytes taken from the client.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+
     /// Whether the client has sent all of it.
     pub(crate) fn is_ended(&self) -> bool {
         self.state.get() == State::Ended
@@ -144,7 +160,11 @@ impl Upload {
         self.is_gate_open.set(true);
     }
 
-    fn poll_piece(&self, cx: &mut Context<'_>, taken: usize) -> Poll<Option<hyper::Result<Piece>>> {
+    fn poll_piece(
+        &self,
+        cx: &mut Context<'_>,
+        taken: usize,
+    ) -> Poll<Option<Result<Piece, UploadError>>> {
         if let Some(piece) = self.kept.borrow().frames.get(taken) {
             return Poll::Ready(Some(Ok(piece.clone())));
         }
@@ -164,13 +184,19 @@ impl Upload {
                 self.state.set(State::Starved);
                 Poll::Pending
             }
+            // hyper takes a stream that its client cancels for one that is over: what it leaves
+            // behind must not pass for a whole request.
+            Poll::Ready(None) if self.is_stream && !self.incoming.borrow().is_end_stream() => {
+                self.state.set(State::Failed(End::ClientGone));
+                Poll::Ready(Some(Err(UploadError::Cancelled)))
+            }
             Poll::Ready(None) => {
                 self.state.set(State::Ended);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
                 self.state.set(State::Failed(end_of(&error)));
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(UploadError::Broken(error))))
             }
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.keep(frame)))),
         }
@@ -185,27 +211,15 @@ impl Upload {
             false => State::Flowing,
         });
         let piece = match frame.into_data() {
-            Ok(data) => Piece::Data(data),
+            Ok(data) => {
+                self.taken.set(self.taken.get() + data.len() as u64);
+                Piece::Data(data)
+            }
             Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
         };
         self.kept.borrow_mut().push(&piece);
         piece
     }
-}
-
-/// Framing that is no framing is a bad request (RFC 9112 §7.1); all else means that the client left.
-fn end_of(error: &hyper::Error) -> End {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return match io.kind() {
-                ErrorKind::InvalidInput | ErrorKind::InvalidData => End::BadRequest,
-                _ => End::ClientGone,
-            };
-        }
-        cause = error.source();
-    }
-    End::ClientGone
 }
 
 impl Kept {
@@ -227,12 +241,12 @@ impl Kept {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let Self::Upload(upload, taken) = self.get_mut() else {
             return Poll::Ready(None);
         };

@@ -8,7 +8,7 @@
 //! Invariant: a file that is missing or wrong changes nothing; it is told once, and the routes of
 //! the last good one go on serving.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::table::{KeyError, LocalMarks, Table};
 use super::task::Task;
-use super::{DeadReport, Lookup, Marked, RouteError, RouteStore, Source, Suspect};
+use super::{Asked, DeadReport, Lookup, Marked, RouteError, RouteStore, Source, Suspect};
 use crate::telemetry::{self, Event};
 use crate::vhost::Host;
 
@@ -77,7 +77,7 @@ impl FileStore {
 }
 
 impl RouteStore for FileStore {
-    fn lookup<'a>(&'a self, host: &'a Host) -> Lookup<'a> {
+    fn lookup<'a>(&'a self, host: &'a Host, _: &'a Cell<Option<Asked>>) -> Lookup<'a> {
         Lookup::Ready(match &*self.state.borrow() {
             State::Good(table) => self.marks.answer(host, table.find(host), Source::File),
             State::Missing(cause) => Err(RouteError::Unavailable {

@@ -5,13 +5,13 @@
 
 mod cache;
 mod file;
+mod hash;
 mod lookup;
 mod marks;
 mod redis;
 mod report;
 mod table;
 mod task;
-mod throttle;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -23,8 +23,9 @@ use crate::balance::BackendSet;
 use crate::config::{Config, Driver};
 use crate::scoreboard::{Counter, Slot};
 use crate::telemetry::{self, Event};
-use crate::vhost::{Backend, BackendId, Frontend, Host};
+use crate::vhost::{Backend, BackendId, Frontend, Host, Options};
 use cache::Cache;
+pub(crate) use hash::{Fields, Hash};
 pub(crate) use report::{DeadReport, LinkReport};
 
 /// The answer to "which backends serve this host".
@@ -32,6 +33,8 @@ pub(crate) use report::{DeadReport, LinkReport};
 pub(crate) struct Route {
     /// The frontend that matched.
     pub(crate) frontend: Rc<Frontend>,
+    /// What was chosen for the host; `None`: nothing.
+    pub(crate) options: Option<Rc<Options>>,
     /// Its dead backends.
     pub(crate) dead: BackendSet,
     /// Where the answer came from.
@@ -81,8 +84,9 @@ pub(crate) enum RouteError {
 
 /// What a store knows of a host, and hears of its backends.
 trait RouteStore {
-    /// Looks a host up. A table in memory answers at once and without an allocation.
-    fn lookup<'a>(&'a self, host: &'a Host) -> Lookup<'a>;
+    /// Looks a host up. A table in memory answers at once and without an allocation; another store
+    /// fills in what it `asked`.
+    fn lookup<'a>(&'a self, host: &'a Host, asked: &'a Cell<Option<Asked>>) -> Lookup<'a>;
 
     /// Marks a backend of a frontend that has others dead, for the requested host.
     fn mark_dead(&self, host: &Host, suspect: &Suspect<'_>) -> Marked;
@@ -101,9 +105,10 @@ trait RouteStore {
     /// Backends that are held for dead, so many at most.
     fn dead(&self, limit: usize) -> Vec<DeadReport>;
 
-    /// What a lookup of this host asks; `None` for what is in memory.
-    fn asked(&self, _: &Host) -> Option<Asked> {
-        None
+    /// The first hash of this kind that stands under a name of the host; none where the store keeps
+    /// no hashes.
+    fn hash<'a>(&'a self, _: Hash, _: &'a str) -> hash::Pending<'a> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 }
 
@@ -144,7 +149,11 @@ enum Marked {
 /// The face of routing: resolve, and report how it went.
 pub(crate) struct Router {
     store: Box<dyn RouteStore>,
-    cache: Option<RefCell<Cache>>,
+    /// `None` for a host: it has no route. Kept as well, because random hosts are the cheapest
+    /// attack on a store.
+    cache: Option<RefCell<Cache<Option<Route>>>>,
+    /// When the latest route came into the cache.
+    latest: Cell<Option<Instant>>,
     slot: Slot,
 }
 
@@ -153,15 +162,19 @@ impl Router {
     /// subscription, file watch), which ends when the last handle is dropped.
     pub(crate) fn start(config: &Config, slot: Slot) -> Rc<Self> {
         let ttl = config.server.dead_backend_ttl;
+        let cache = config.server.lru_cache;
         let store: Box<dyn RouteStore> = match &config.driver {
-            Driver::Redis(driver) => Box::new(redis::RedisStore::start(driver, ttl, slot)),
+            Driver::Redis(driver) => {
+                let terms = redis::Terms::new(ttl, cache);
+                Box::new(redis::RedisStore::start(driver, terms, slot))
+            }
             Driver::File(path) => Box::new(file::FileStore::start(path.clone(), ttl)),
             Driver::Routes(routes) => Box::new(table::TableStore::new(routes, ttl)),
         };
-        let cache = config.server.lru_cache;
         Rc::new(Self {
             store,
             cache: cache.map(|cache| RefCell::new(Cache::new(cache.size, cache.ttl))),
+            latest: Cell::new(None),
             slot,
         })
     }
@@ -176,14 +189,9 @@ impl Router {
         if let Some(answer) = self.recall(host) {
             return answer;
         }
-        let answer = match self.store.lookup(host) {
+        let answer = match self.store.lookup(host, asked) {
             Lookup::Ready(answer) => answer,
-            Lookup::Pending(wait) => {
-                let answer = wait.await;
-                // Afterwards: the connection may have been made for this very request.
-                asked.set(self.store.asked(host));
-                answer
-            }
+            Lookup::Pending(wait) => wait.await,
         };
         match &answer {
             Err(RouteError::Unavailable { .. }) => self.slot.add(Counter::LookupFailures, 1),
@@ -193,6 +201,15 @@ impl Router {
             }
         }
         answer
+    }
+
+    /// Fields of the hash that the store keeps for a host, or for the wildcard one label up.
+    ///
+    /// # Errors
+    ///
+    /// What the store said instead of an answer.
+    pub(crate) async fn hash(&self, hash: Hash, host: &str) -> Result<Option<Fields>, Rc<str>> {
+        self.store.hash(hash, host).await
     }
 
     /// Marks a backend dead for the requested host, here at once and in the store without waiting.
@@ -231,8 +248,8 @@ impl Router {
     /// Whether requests can be routed: the store answers, or the cache still knows some host. Or
     /// why not.
     pub(crate) fn readiness(&self) -> Result<(), Rc<str>> {
-        let cache = self.cache.as_ref();
-        let is_cached = cache.is_some_and(|cache| cache.borrow().is_usable(Instant::now()));
+        let latest = self.cache.as_ref().zip(self.latest.get());
+        let is_cached = latest.is_some_and(|(cache, at)| cache.borrow().is_fresh(at.elapsed()));
         self.store
             .readiness()
             .or_else(|cause| if is_cached { Ok(()) } else { Err(cause) })
@@ -249,14 +266,23 @@ impl Router {
     }
 
     fn recall(&self, host: &Host) -> Option<Result<Route, RouteError>> {
-        let cache = self.cache.as_ref()?;
-        cache.borrow_mut().find(host, Instant::now())
+        let mut cache = self.cache.as_ref()?.borrow_mut();
+        let (kept, age) = cache.find(host, Instant::now())?;
+        let route = kept.as_ref().ok_or(RouteError::NotFound);
+        Some(route.map(|route| Route {
+            source: Source::Cache,
+            age,
+            ..route.clone()
+        }))
     }
 
     fn keep(&self, host: &Host, answer: &Result<Route, RouteError>) {
         if let Some(cache) = &self.cache {
-            let route = answer.as_ref().ok();
-            cache.borrow_mut().insert(host, route, Instant::now());
+            let (route, now) = (answer.as_ref().ok(), Instant::now());
+            if route.is_some() {
+                self.latest.set(Some(now));
+            }
+            cache.borrow_mut().insert(host, route.cloned(), now);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Same keys and same order as in Redis. A lookup allocates nothing and never waits; marks live in
 //! the worker alone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::lookup::{Key, SUFFIX_LABELS, keys};
 use super::marks::Marks;
-use super::{DeadReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
+use super::{Asked, DeadReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
 use crate::telemetry::{self, Event};
 use crate::vhost::{Frontend, Host};
 
@@ -156,6 +156,7 @@ impl LocalMarks {
         Ok(Route {
             frontend: Rc::clone(frontend),
             dead: marks.dead(host, frontend, None, Instant::now()),
+            options: None,
             source,
             age: Duration::ZERO,
             read: Duration::ZERO,
@@ -191,7 +192,7 @@ impl TableStore {
 }
 
 impl RouteStore for TableStore {
-    fn lookup<'a>(&'a self, host: &'a Host) -> Lookup<'a> {
+    fn lookup<'a>(&'a self, host: &'a Host, _: &'a Cell<Option<Asked>>) -> Lookup<'a> {
         let frontend = self.table.find(host);
         Lookup::Ready(self.marks.answer(host, frontend, Source::Table))
     }
@@ -301,13 +302,13 @@ mod tests {
         let store = TableStore::new(&[("*".to_owned(), backends)], Duration::from_millis(40));
         let dead = |name: &str| {
             let host = Host::parse(name.as_bytes()).unwrap();
-            let Lookup::Ready(Ok(route)) = store.lookup(&host) else {
+            let Lookup::Ready(Ok(route)) = store.lookup(&host, &Cell::default()) else {
                 panic!("no route for {name}");
             };
             (0..2).map(|id| route.dead.contains(id)).collect::<Vec<_>>()
         };
         let host = Host::parse(b"x.test").unwrap();
-        let Lookup::Ready(Ok(route)) = store.lookup(&host) else {
+        let Lookup::Ready(Ok(route)) = store.lookup(&host, &Cell::default()) else {
             panic!("no route");
         };
         let suspect = Suspect {

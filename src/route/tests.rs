@@ -37,11 +37,15 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             access_logs: Vec::new(),
             http_keep_alive: true,
             dead_backend_on_500: true,
+            backend_tls: Default::default(),
             static_dir: None,
             lru_cache,
         },
         http: Http {
             bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            h2c: false,
+            proxy_protocol: Vec::new(),
+            proxy_protocol_from: Vec::new(),
             trusted_proxies: Vec::new(),
         },
         admin: Admin {
@@ -49,6 +53,7 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             vhosts: 0,
         },
         https: Vec::new(),
+        certificates: None,
         driver,
         telemetry: Telemetry {
             resource: Vec::new(),

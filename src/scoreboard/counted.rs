@@ -6,8 +6,14 @@
 pub(crate) enum Counter {
     /// Connections accepted.
     Connections,
+    /// TLS handshakes with clients that came to nothing.
+    HandshakesFailed,
     /// Connections that ended without a single byte.
     SilentConnections,
+    /// Connections closed because their peer may not send PROXY headers.
+    ProxyHeadersUntrusted,
+    /// Connections closed because their PROXY header was malformed, cut or late.
+    ProxyHeadersMalformed,
     /// Exchanges finished, each owed one line in each access log.
     Exchanges,
     /// Access-log lines written.

@@ -162,7 +162,8 @@ mod tests {
                 logs: 1,
             });
             let started = seat.read(Field::Started);
-            seat.set(Field::Started, started.saturating_sub(*age));
+            // Ages in seconds: the seats are taken at different milliseconds.
+            seat.set(Field::Started, started.saturating_sub(*age * 1_000));
             seat.enter(*state);
         }
         board

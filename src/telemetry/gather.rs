@@ -37,8 +37,6 @@ pub(crate) struct Source {
 
 /// What is written or read without a pause: a few hundred lines.
 const PIECE: usize = 16;
-/// The scheme of all listeners that there are.
-const SCHEME: &str = "http";
 /// The place of `ok` among the words.
 const OK: usize = 0;
 const LOOKUPS: [(Timing, &str, &str); 7] = [
@@ -57,9 +55,12 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 23] = [
+const SUMS: [(&Metric, Counter); 26] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
+    (&names::HANDSHAKES_FAILED, Counter::HandshakesFailed),
+    (&names::PROXY_UNTRUSTED, Counter::ProxyHeadersUntrusted),
+    (&names::PROXY_MALFORMED, Counter::ProxyHeadersMalformed),
     (&names::RECEIVED, Counter::BytesReceived),
     (&names::SENT, Counter::BytesSent),
     (&names::TUNNELS, Counter::Tunnels),
@@ -171,7 +172,7 @@ async fn requests(sink: &mut impl Sink, methods: &Methods, snapshot: &Snapshot) 
     }
     sink.begin(&names::ACTIVE_REQUESTS);
     let active = snapshot.level(Gauge::OpenExchanges);
-    sink.sample(&[(names::SCHEME, SCHEME)], active);
+    sink.sample(&[], active);
 }
 
 fn request(sink: &mut impl Sink, methods: &Methods, (key, series): (u64, &Series)) {
@@ -197,7 +198,10 @@ fn request(sink: &mut impl Sink, methods: &Methods, (key, series): (u64, &Series
     };
     let labels = [
         (names::METHOD, methods.name(labels.method)),
-        (names::SCHEME, SCHEME),
+        (
+            names::SCHEME,
+            if labels.is_https { "https" } else { "http" },
+        ),
         (names::STATUS, &status),
         (names::VERSION, VERSIONS[labels.version]),
         (names::ERROR, error),

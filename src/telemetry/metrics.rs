@@ -132,6 +132,8 @@ pub(crate) struct Labels {
     pub(crate) version: usize,
     /// Place in [`WORDS`].
     pub(crate) end: usize,
+    /// The client spoke TLS with us.
+    pub(crate) is_https: bool,
 }
 
 /// Tells the key of all zeroes from none.
@@ -145,6 +147,7 @@ impl Labels {
             status: record.status,
             version: request.map_or(0, |line| place(&VERSIONS, line.version)),
             end: place(&WORDS, record.end),
+            is_https: record.tls.is_some(),
         }
     }
 
@@ -155,8 +158,10 @@ impl Labels {
             status,
             version,
             end,
+            is_https,
         } = self;
-        PRESENT | (method << 24 | version << 20 | end << 12) as u64 | u64::from(status % 1_000)
+        let numbers = usize::from(is_https) << 33 | method << 24 | version << 20 | end << 12;
+        PRESENT | numbers as u64 | u64::from(status % 1_000)
     }
 
     /// From a key of the scoreboard.
@@ -167,6 +172,7 @@ impl Labels {
             status: u16::try_from(key & 0xFFF).unwrap_or(0),
             version: part(20, 4).min(VERSIONS.len() - 1),
             end: part(12, 8).min(WORDS.len() - 1),
+            is_https: part(33, 1) == 1,
         }
     }
 }
@@ -191,6 +197,7 @@ mod tests {
                         status,
                         version,
                         end,
+                        is_https: status == 200,
                     };
                     assert_eq!(Labels::unpack(labels.pack()), labels);
                 }

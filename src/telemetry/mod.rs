@@ -11,6 +11,7 @@ mod gather;
 mod methods;
 mod metrics;
 pub(crate) mod names;
+mod once_a_minute;
 mod otlp;
 mod push;
 mod record;
@@ -32,8 +33,11 @@ pub(crate) use gather::{
 pub(crate) use gather::{crowded, pieces};
 pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
+pub(crate) use once_a_minute::OnceAMinute;
 pub(crate) use otlp::seconds;
 pub(crate) use push::Push;
-pub(crate) use record::{AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TraceRecord};
+pub(crate) use record::{
+    AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TlsRecord, TraceRecord,
+};
 pub(crate) use story::{Story, init};
 pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

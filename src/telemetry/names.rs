@@ -73,6 +73,9 @@ metrics! {
     EXCHANGES: Counter "hipache.exchanges" "{exchange}" "Exchanges finished, by how they ended.";
     CONNECTIONS: Counter "hipache.connections" "{connection}" "Connections accepted.";
     SILENT: Counter "hipache.connections_silent" "{connection}" "Connections that ended without a single byte.";
+    HANDSHAKES_FAILED: Counter "hipache.tls.handshakes_failed" "{handshake}" "TLS handshakes with clients that came to nothing.";
+    PROXY_UNTRUSTED: Counter "hipache.proxy_headers_untrusted" "{connection}" "Connections closed because their peer may not send PROXY headers.";
+    PROXY_MALFORMED: Counter "hipache.proxy_headers_malformed" "{connection}" "Connections closed because their PROXY header was malformed, cut or late.";
     OPEN_CONNECTIONS: Level "hipache.connections_open" "{connection}" "Connections open.";
     RECEIVED: Counter "hipache.received" "By" "Bytes read from clients by finished exchanges.";
     SENT: Counter "hipache.sent" "By" "Bytes written to clients by finished exchanges.";

@@ -18,7 +18,11 @@ pub(crate) struct Record<'a> {
     pub(crate) peer: SocketAddr,
     /// The address that the peer connected to.
     pub(crate) local: SocketAddr,
-    /// The effective client: `X-Real-IP` of a trusted peer, or the peer itself.
+    /// The client, where a PROXY header told it.
+    pub(crate) proxied_from: Option<SocketAddr>,
+    /// What that client connected to.
+    pub(crate) proxied_to: Option<SocketAddr>,
+    /// The effective client: `X-Real-IP` of a trusted one, or whoever connected.
     pub(crate) client: IpAddr,
     /// Which connection of the worker it came on, counted from 1.
     pub(crate) connection: u64,
@@ -54,10 +58,27 @@ pub(crate) struct Record<'a> {
     pub(crate) body_bytes_sent: u64,
     /// Bytes read from the client for this exchange: head, body and framing.
     pub(crate) bytes_received: u64,
+    /// What was agreed on with the client; `None` without TLS.
+    pub(crate) tls: Option<TlsRecord<'a>>,
     /// How it ended: a word of `error::End`.
     pub(crate) end: &'static str,
     /// The trace that it belongs to; `None` where there is none to tell of.
     pub(crate) trace: Option<TraceRecord<'a>>,
+}
+
+/// TLS with a client, as it was agreed on when the connection began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TlsRecord<'a> {
+    /// `1.2` or `1.3`.
+    pub(crate) version: &'static str,
+    /// The cipher suite, by its IANA name.
+    pub(crate) cipher: &'static str,
+    /// The name that was asked for (SNI), if any.
+    pub(crate) name: Option<&'a str>,
+    /// Whether an earlier session was resumed.
+    pub(crate) is_resumed: bool,
+    /// How long the handshake took.
+    pub(crate) took: Duration,
 }
 
 /// The trace of an exchange.
@@ -222,9 +243,11 @@ impl Record<'_> {
         self.end != "ok" || self.logged_status() >= 400
     }
 
-    /// Whether the peer of the socket is the client, whose port it then is.
-    pub(crate) fn is_peer_client(&self) -> bool {
-        self.peer.ip().to_canonical() == self.client.to_canonical()
+    /// The port of the client; `None` where only its address is known.
+    pub(crate) fn client_port(&self) -> Option<u16> {
+        let connected = self.proxied_from.unwrap_or(self.peer);
+        let is_client = connected.ip().to_canonical() == self.client.to_canonical();
+        is_client.then(|| connected.port())
     }
 
     /// The lines of a header that was asked for.
@@ -270,6 +293,8 @@ pub(crate) mod samples {
         Record {
             peer: ([127, 0, 0, 1], 40_000).into(),
             local: ([127, 0, 0, 1], 80).into(),
+            proxied_from: None,
+            proxied_to: None,
             client: [127, 0, 0, 1].into(),
             connection: 1,
             connection_requests: 1,
@@ -299,6 +324,7 @@ pub(crate) mod samples {
             body_bytes_sent: 4,
             bytes_received: 80,
             end: "ok",
+            tls: None,
             trace: None,
         }
     }

@@ -14,11 +14,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::RequestBody;
 use super::error::ConnectError;
-use super::io::{UpstreamIo, WireIo};
+use super::io::{UpstreamIo, Wire, WireIo};
 use super::link::Link;
 use super::resolve::{Addresses, Resolver};
+use super::shared::Trunk;
 use super::tls::Tls;
-use crate::vhost::{Backend, BackendHost, Scheme};
+use crate::vhost::{Backend, BackendHost};
 
 /// The buffer of one connection, in bytes, for each direction; also the limit of a response head.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -30,6 +31,10 @@ const MAX_HEADERS: usize = 256;
 /// Silence before the kernel asks a peer whether it is there, and between two such questions: for
 /// tunnels, which may be silent without a limit.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
+
+/// How long what was sent on a shared connection, a question of the kernel's included, may stay
+/// unacknowledged: on a connection of HTTP/1 the limits of its one exchange see to that.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// What was done to get a connection; true at every moment, also when the wait for it is given up.
 #[derive(Debug, Default)]
@@ -87,30 +92,15 @@ impl Connector {
         }
     }
 
-    /// Connects. Dropped half way, nothing is left but a look-up that others may profit from.
+    /// Connects for HTTP/1. Dropped half way, nothing is left but a look-up that others may profit
+    /// from.
     pub(super) async fn connect<B: RequestBody>(
         &self,
         backend: &Backend,
         deadline: Option<Instant>,
         notes: &ConnectNotes,
     ) -> Result<Link<B>, ConnectError> {
-        let addresses = self.resolve(&backend.host, deadline, notes).await?;
-        let (tcp, peer) = {
-            let _watch = Stopwatch::start(|took| notes.connected.set(Some(took)));
-            connect_tcp(&addresses, backend.port, deadline, notes).await?
-        };
-        let stream = match backend.scheme {
-            Scheme::Http => UpstreamIo::Plain(tcp),
-            Scheme::Https => {
-                let _watch = Stopwatch::start(|took| notes.handshaken.set(Some(took)));
-                let hands = self.tls.shake_hands(tcp, &backend.host);
-                let tls = before(deadline, hands)
-                    .await
-                    .unwrap_or(Err(ConnectError::TimedOut))?;
-                UpstreamIo::Tls(Box::new(tls))
-            }
-        };
-        let (io, wire) = WireIo::new(stream, peer);
+        let (io, wire) = self.reach(backend, deadline, notes).await?;
         // Despite its name this sends nothing and cannot wait.
         let (sender, driver) = self
             .http
@@ -118,6 +108,50 @@ impl Connector {
             .await
             .map_err(|error| ConnectError::Unreachable(io::Error::other(error)))?;
         Ok(Link::new(sender, driver, wire))
+    }
+
+    /// The same for HTTP/2, until the backend has said what it allows.
+    pub(super) async fn connect_shared(
+        &self,
+        backend: &Backend,
+        deadline: Option<Instant>,
+        notes: &ConnectNotes,
+    ) -> Result<Trunk, ConnectError> {
+        let (io, wire) = self.reach(backend, deadline, notes).await?;
+        // Longer than one request may wait, a connection for many is not left in doubt.
+        let silence = SockRef::from(io.tcp()).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        silence.map_err(ConnectError::Unreachable)?;
+        match before(deadline, Trunk::begin(io, wire)).await {
+            Some(Ok(trunk)) => Ok(trunk),
+            Some(Err(error)) => Err(ConnectError::from_http2(error)),
+            None => Err(ConnectError::TimedOut),
+        }
+    }
+
+    /// Name, TCP and TLS.
+    async fn reach(
+        &self,
+        backend: &Backend,
+        deadline: Option<Instant>,
+        notes: &ConnectNotes,
+    ) -> Result<(WireIo, Rc<Wire>), ConnectError> {
+        let addresses = self.resolve(&backend.host, deadline, notes).await?;
+        let (tcp, peer) = {
+            let _watch = Stopwatch::start(|took| notes.connected.set(Some(took)));
+            connect_tcp(&addresses, backend.port, deadline, notes).await?
+        };
+        let stream = match backend.scheme.is_tls() {
+            false => UpstreamIo::Plain(tcp),
+            true => {
+                let _watch = Stopwatch::start(|took| notes.handshaken.set(Some(took)));
+                let hands = self.tls.shake_hands(tcp, backend);
+                let tls = before(deadline, hands)
+                    .await
+                    .unwrap_or(Err(ConnectError::TimedOut))?;
+                UpstreamIo::Tls(Box::new(tls))
+            }
+        };
+        Ok(WireIo::new(stream, peer))
     }
 
     async fn resolve(

@@ -25,6 +25,8 @@ pub(crate) enum ConnectError {
     TimedOut,
     /// The TLS handshake failed, the check of the certificate included.
     Tls(io::Error),
+    /// The backend does not speak the HTTP/2 that its URL says.
+    NotHttp2(Option<h2::Error>),
     /// TLS cannot be spoken by this worker at all: no certificate authorities. No backend's fault.
     TlsUnavailable(Rc<str>),
     /// This machine has no descriptor, port or memory left. No backend's fault.
@@ -45,6 +47,15 @@ impl ConnectError {
             _ => Self::Unreachable(error),
         }
     }
+
+    /// Sorts how HTTP/2 could not be begun: a connection that was closed, or another protocol.
+    pub(super) fn from_http2(error: h2::Error) -> Self {
+        if !error.is_io() {
+            return Self::NotHttp2(Some(error));
+        }
+        let closed = || io::ErrorKind::UnexpectedEof.into();
+        Self::Unreachable(error.into_io().unwrap_or_else(closed))
+    }
 }
 
 impl fmt::Display for ConnectError {
@@ -57,6 +68,7 @@ impl fmt::Display for ConnectError {
             Self::Unreachable(_) => "the backend cannot be reached",
             Self::TimedOut => "no connection to the backend within the connect limit",
             Self::Tls(_) => "the tls handshake with the backend failed",
+            Self::NotHttp2(_) => "the backend does not speak http/2, as its url says",
             Self::TlsUnavailable(why) => {
                 return write!(f, "tls to backends is not possible: {why}");
             }
@@ -73,7 +85,9 @@ impl Error for ConnectError {
             | Self::Unreachable(error)
             | Self::Tls(error)
             | Self::Exhausted(error) => Some(error),
-            Self::LimitReached
+            Self::NotHttp2(Some(error)) => Some(error),
+            Self::NotHttp2(None)
+            | Self::LimitReached
             | Self::ResolveTimedOut
             | Self::TimedOut
             | Self::TlsUnavailable(_) => None,

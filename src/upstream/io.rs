@@ -148,7 +148,7 @@ impl AsyncWrite for UpstreamIo {
     }
 }
 
-/// The stream as hyper wants it.
+/// The stream, counted.
 #[derive(Debug)]
 pub(super) struct WireIo {
     pub(super) stream: UpstreamIo,
@@ -166,12 +166,63 @@ impl WireIo {
         (io, wire)
     }
 
+    /// The socket below.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        self.stream.tcp()
+    }
+
     fn count_written(&self, count: usize) {
         let written = &self.wire.bytes_written;
         written.set(written.get() + count as u64);
     }
 }
 
+/// As h2 wants it.
+impl AsyncRead for WireIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = &self.wire.bytes_read;
+        read.set(read.get() + (buffer.filled().len() - before) as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WireIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        hyper::rt::Write::poll_write(self, cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        hyper::rt::Write::poll_write_vectored(self, cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_shutdown(self, cx)
+    }
+}
+
+/// As hyper wants it.
 impl hyper::rt::Read for WireIo {
     fn poll_read(
         mut self: Pin<&mut Self>,

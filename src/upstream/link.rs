@@ -1,6 +1,6 @@
 //! One HTTP/1 connection to a backend, driven by the exchange that uses it.
 //!
-//! hyper's driver is not a task of its own: [`Upstream::poll_drive`] moves it, so a response wakes
+//! hyper's driver is not a task of its own: [`Alone::poll_drive`] moves it, so a response wakes
 //! one task and not two. Invariant: a driver that is over is never polled again.
 
 use std::any::Any;
@@ -94,18 +94,18 @@ impl<B: RequestBody> Link<B> {
 }
 
 /// A connection to a backend, in use. Dropping it closes it and frees its place.
-pub(crate) struct Upstream<B: RequestBody> {
+pub(crate) struct Alone<B: RequestBody> {
     // Dropped in this order: closed before its place is free.
     link: Link<B>,
     claim: Claim<Origin, Link<B>>,
 }
 
-impl<B: RequestBody> Upstream<B> {
+impl<B: RequestBody> Alone<B> {
     pub(super) fn new(link: Link<B>, claim: Claim<Origin, Link<B>>) -> Self {
         Self { link, claim }
     }
 
-    /// Queues a request; [`Upstream::poll_drive`] moves it. One at a time.
+    /// Queues a request; [`Alone::poll_drive`] moves it. One at a time.
     ///
     /// Dropping the future before the response head came closes the connection.
     ///
@@ -156,13 +156,13 @@ impl<B: RequestBody> Upstream<B> {
         let Drive::Ended(parts) = link.drive else {
             return None;
         };
-        Some((parts.io.stream, parts.read_buf, Place::new(claim)))
+        Some((parts.io.stream, parts.read_buf, Place::of(claim)))
     }
 }
 
-impl<B: RequestBody> fmt::Debug for Upstream<B> {
+impl<B: RequestBody> fmt::Debug for Alone<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream")
+        f.debug_struct("Alone")
             .field("wire", &self.link.wire)
             .finish_non_exhaustive()
     }
@@ -175,7 +175,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn new<B: RequestBody>(claim: Claim<Origin, Link<B>>) -> Self {
+    /// What frees the place when it is dropped.
+    pub(super) fn of(claim: impl Any) -> Self {
         Self {
             _claim: Box::new(claim),
         }

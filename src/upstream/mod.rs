@@ -6,15 +6,20 @@
 //!              └──→ connect: resolve → TCP → TLS → HTTP
 //! ```
 //!
+//! A backend of HTTP/2 is shared: `acquire` leads to a stream on a connection that others use, too.
+//!
 //! Comes after the pick and before the relay. Invariant: to one backend (scheme, host and port) a
 //! worker never has more than `maxSockets` connections, tunnels and those being opened included.
 
+mod body;
 mod connect;
 mod error;
+mod held;
 mod io;
 mod link;
 mod pool;
 mod resolve;
+mod shared;
 mod tls;
 
 use std::error::Error;
@@ -31,16 +36,22 @@ use connect::{Connector, Stopwatch, before};
 use link::Link;
 use pool::{Claim, Grant, Limits, Pool, Turn};
 use resolve::{AGES, Resolver, look_up};
+use shared::{Groups, Patience, Sender};
 use tls::Tls;
 
 use crate::config::Config;
 use crate::scoreboard::{Counter, Slot};
 use crate::vhost::Backend;
 
+pub(crate) use body::{AnswerError, ResponseBody};
 pub(crate) use connect::ConnectNotes;
 pub(crate) use error::ConnectError;
-pub(crate) use io::UpstreamIo;
-pub(crate) use link::{Place, Upstream};
+pub(crate) use held::{TunnelIo, Upstream};
+use io::UpstreamIo;
+use link::Alone;
+pub(crate) use link::Place;
+pub(crate) use shared::OpenError;
+use shared::StreamBody;
 
 /// How long a connection is kept idle: below the 5 s after which Node, the usual backend, closes it,
 /// as a request that crosses the close on the wire is lost or must be retried.
@@ -52,12 +63,12 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The body of a request to a backend.
 pub(crate) trait RequestBody:
-    Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static
+    Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static
 {
 }
 
 impl<B> RequestBody for B where
-    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static
 {
 }
 
@@ -76,6 +87,8 @@ pub(crate) enum Want {
 /// All connections of a worker to backends.
 pub(crate) struct Upstreams<B: RequestBody> {
     pool: Rc<Pool<Origin, Link<B>>>,
+    shared: Rc<Groups<Origin, Sender>>,
+    patience: Patience,
     connector: Connector,
     /// Limit of one acquisition as a whole.
     connect_limit: Option<Duration>,
@@ -110,9 +123,14 @@ impl<B: RequestBody> Upstreams<B> {
             claims: server.max_sockets.max(1),
             idle: server.http_keep_alive.then_some(IDLE_LIMIT),
         };
-        let connector = Connector::new(Resolver::new(look_up, AGES), Tls::default());
+        let connector = Connector::new(
+            Resolver::new(look_up, AGES),
+            Tls::new(server.backend_tls.clone()),
+        );
         let upstreams = Rc::new(Self {
             pool: Pool::new(limits),
+            shared: Groups::new(limits, shared::is_open),
+            patience: Patience::default(),
             connector,
             connect_limit: server.timeouts.connect,
             slot,
@@ -121,7 +139,7 @@ impl<B: RequestBody> Upstreams<B> {
         upstreams
     }
 
-    /// A usable connection, kept or new, within `maxSockets` and the connect limit.
+    /// A usable connection or stream, kept or new, within `maxSockets` and the connect limit.
     ///
     /// `notes` say what was done, also where it fails or is dropped half way. Dropped, it leaves its
     /// place in the queue and takes no connection from others.
@@ -135,6 +153,20 @@ impl<B: RequestBody> Upstreams<B> {
         want: Want,
         notes: &ConnectNotes,
     ) -> Result<Upstream<B>, ConnectError> {
+        if backend.scheme.is_http2() {
+            let stream = self.acquire_shared(backend, notes).await?;
+            return Ok(Upstream::Shared(stream));
+        }
+        let alone = self.acquire_alone(backend, want, notes).await?;
+        Ok(Upstream::Alone(alone))
+    }
+
+    async fn acquire_alone(
+        self: &Rc<Self>,
+        backend: &Rc<Backend>,
+        want: Want,
+        notes: &ConnectNotes,
+    ) -> Result<Alone<B>, ConnectError> {
         let origin = Origin(Rc::clone(backend));
         if let Some(kept) = self.take_kept(&origin, want) {
             return Ok(self.note_reuse(kept, notes));
@@ -144,7 +176,7 @@ impl<B: RequestBody> Upstreams<B> {
     }
 
     /// The first kept connection that is still usable; those that are not are closed on the way.
-    fn take_kept(&self, origin: &Origin, want: Want) -> Option<Upstream<B>> {
+    fn take_kept(&self, origin: &Origin, want: Want) -> Option<Alone<B>> {
         if want == Want::Fresh {
             return None;
         }
@@ -162,10 +194,8 @@ impl<B: RequestBody> Upstreams<B> {
         origin: &Origin,
         want: Want,
         notes: &ConnectNotes,
-    ) -> Result<Upstream<B>, ConnectError> {
-        let deadline = self
-            .connect_limit
-            .and_then(|limit| Instant::now().checked_add(limit));
+    ) -> Result<Alone<B>, ConnectError> {
+        let deadline = self.deadline();
         let claim = match self.pool.claim(origin) {
             Turn::Now(claim) => claim,
             Turn::Never => return Err(ConnectError::LimitReached),
@@ -181,7 +211,13 @@ impl<B: RequestBody> Upstreams<B> {
         let connecting = self.connector.connect(&origin.0, deadline, notes);
         let link = connecting.await?;
         self.slot.add(Counter::UpstreamConnects, 1);
-        Ok(Upstream::new(link, claim))
+        Ok(Alone::new(link, claim))
+    }
+
+    /// When an acquisition that begins now must be over.
+    fn deadline(&self) -> Option<Instant> {
+        self.connect_limit
+            .and_then(|limit| Instant::now().checked_add(limit))
     }
 
     /// Waits in the queue of the backend.
@@ -199,7 +235,7 @@ impl<B: RequestBody> Upstreams<B> {
         }
     }
 
-    fn note_reuse(&self, kept: Upstream<B>, notes: &ConnectNotes) -> Upstream<B> {
+    fn note_reuse(&self, kept: Alone<B>, notes: &ConnectNotes) -> Alone<B> {
         self.slot.add(Counter::UpstreamReuses, 1);
         notes.is_reused.set(true);
         notes.peer.set(Some(kept.wire().peer));
@@ -214,6 +250,7 @@ impl<B: RequestBody> Upstreams<B> {
     /// Closes what is idle for too long or was closed by its backend.
     fn sweep(&self, now: std::time::Instant) {
         self.pool.sweep(now, Link::settle);
+        self.shared.sweep(now);
     }
 }
 
@@ -222,7 +259,7 @@ fn renew<B: RequestBody>(
     mut link: Link<B>,
     claim: Claim<Origin, Link<B>>,
     want: Want,
-) -> Result<Upstream<B>, Claim<Origin, Link<B>>> {
+) -> Result<Alone<B>, Claim<Origin, Link<B>>> {
     let is_usable = match want {
         Want::Any => link.settle(),
         Want::Alive => link.settle_probed(),
@@ -232,7 +269,7 @@ fn renew<B: RequestBody>(
         return Err(claim);
     }
     link.wire.reset();
-    Ok(Upstream::new(link, claim))
+    Ok(Alone::new(link, claim))
 }
 
 /// The sweeper's life: it keeps nothing alive.

@@ -16,6 +16,7 @@ use crate::vhost::{BackendHost, Scheme};
 
 mod endings;
 mod limits;
+mod shared;
 mod tls;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
@@ -131,6 +132,7 @@ struct Setup {
     max_sockets: usize,
     idle: Option<Duration>,
     limit: Duration,
+    patience: Patience,
     tls: Tls,
 }
 
@@ -140,6 +142,7 @@ impl Default for Setup {
             max_sockets: 8,
             idle: Some(IDLE_LIMIT),
             limit: Duration::from_secs(5),
+            patience: Patience::default(),
             tls: Tls::default(),
         }
     }
@@ -147,11 +150,14 @@ impl Default for Setup {
 
 impl Setup {
     fn start(self) -> Rc<Upstreams<TestBody>> {
+        let limits = Limits {
+            claims: self.max_sockets,
+            idle: self.idle,
+        };
         Rc::new(Upstreams {
-            pool: Pool::new(Limits {
-                claims: self.max_sockets,
-                idle: self.idle,
-            }),
+            pool: Pool::new(limits),
+            shared: Groups::new(limits, super::shared::is_open),
+            patience: self.patience,
             connector: Connector::new(Resolver::new(look_up, AGES), self.tls),
             connect_limit: Some(self.limit),
             slot: Slot::detached(),
@@ -177,7 +183,7 @@ fn request(body: TestBody) -> Request<TestBody> {
 
 /// Sends a request, lets the backend answer, and takes the head of the response.
 async fn head(
-    upstream: &mut Upstream<TestBody>,
+    upstream: &mut Alone<TestBody>,
     body: TestBody,
     mut serve: impl FnMut(),
 ) -> http::Response<hyper::body::Incoming> {
@@ -195,11 +201,7 @@ async fn head(
 }
 
 /// A whole exchange; the body is returned.
-async fn exchange(
-    upstream: &mut Upstream<TestBody>,
-    served: &mut Served,
-    answer: &[u8],
-) -> Vec<u8> {
+async fn exchange(upstream: &mut Alone<TestBody>, served: &mut Served, answer: &[u8]) -> Vec<u8> {
     let response = head(upstream, TestBody::Empty, || served.answer(answer)).await;
     assert_eq!(response.status(), StatusCode::OK);
     let mut body = pin!(response.into_body());
@@ -228,7 +230,7 @@ fn a_released_connection_is_used_again() {
             let (server, upstreams) = (Server::bind(), Setup::default().start());
             let (backend, notes) = (server.backend(), ConnectNotes::default());
             let mut first = upstreams
-                .acquire(&backend, Want::Any, &notes)
+                .acquire_alone(&backend, Want::Any, &notes)
                 .await
                 .unwrap();
             assert!(!notes.is_reused.get());
@@ -247,7 +249,10 @@ fn a_released_connection_is_used_again() {
             });
             for want in [Want::Alive, Want::Any] {
                 let notes = ConnectNotes::default();
-                let mut again = upstreams.acquire(&backend, want, &notes).await.unwrap();
+                let mut again = upstreams
+                    .acquire_alone(&backend, want, &notes)
+                    .await
+                    .unwrap();
                 assert!(notes.is_reused.get() && notes.connected.get().is_none());
                 assert_eq!(notes.peer.get(), Some(server.address()));
                 assert_eq!(again.wire().bytes_written.get(), 0);
@@ -267,7 +272,7 @@ fn a_connection_that_its_backend_wants_closed_is_not_kept() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let (backend, notes) = (server.backend(), ConnectNotes::default());
         let mut first = upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
         let mut served = server.accept();
@@ -276,7 +281,7 @@ fn a_connection_that_its_backend_wants_closed_is_not_kept() {
         first.release();
         served.assert_closed();
         upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
         assert!(!notes.is_reused.get());
@@ -295,7 +300,7 @@ fn nothing_is_kept_without_keep_alive() {
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let backend = server.backend();
         let mut first = upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
         let mut served = server.accept();
@@ -308,7 +313,7 @@ fn nothing_is_kept_without_keep_alive() {
 /// Leaves one idle connection behind.
 async fn one_idle(upstreams: &Rc<Upstreams<TestBody>>, server: &Server) -> Served {
     let (backend, notes) = (server.backend(), ConnectNotes::default());
-    let fresh = upstreams.acquire(&backend, Want::Fresh, &notes);
+    let fresh = upstreams.acquire_alone(&backend, Want::Fresh, &notes);
     let mut upstream = fresh.await.unwrap();
     let mut served = server.accept();
     exchange(&mut upstream, &mut served, OK).await;
@@ -324,7 +329,7 @@ fn a_close_or_unasked_bytes_while_idle_are_noticed_at_checkout() {
             let older = one_idle(&upstreams, &server).await;
             let notes = ConnectNotes::default();
             let mut middle = upstreams
-                .acquire(&server.backend(), Want::Any, &notes)
+                .acquire_alone(&server.backend(), Want::Any, &notes)
                 .await
                 .unwrap();
             let mut younger = one_idle(&upstreams, &server).await;
@@ -336,14 +341,14 @@ fn a_close_or_unasked_bytes_while_idle_are_noticed_at_checkout() {
             turn().await;
             let notes = ConnectNotes::default();
             let mut next = upstreams
-                .acquire(&server.backend(), Want::Any, &notes)
+                .acquire_alone(&server.backend(), Want::Any, &notes)
                 .await
                 .unwrap();
             assert!(notes.is_reused.get());
             exchange(&mut next, &mut older, OK).await;
             let notes = ConnectNotes::default();
             upstreams
-                .acquire(&server.backend(), Want::Any, &notes)
+                .acquire_alone(&server.backend(), Want::Any, &notes)
                 .await
                 .unwrap();
             assert!(!notes.is_reused.get(), "the other one is closed");
@@ -360,7 +365,9 @@ fn alive_knows_of_a_close_before_the_runtime_does() {
             drop(served);
             // No turn of the runtime is in between.
             let notes = ConnectNotes::default();
-            let acquired = upstreams.acquire(&server.backend(), want, &notes).await;
+            let acquired = upstreams
+                .acquire_alone(&server.backend(), want, &notes)
+                .await;
             assert!(acquired.is_ok());
             assert_eq!(notes.is_reused.get(), is_reused, "{want:?}");
         }
@@ -374,7 +381,7 @@ fn a_close_is_noticed_by_a_task_that_has_used_up_its_budget() {
         drop(one_idle(&upstreams, &server).await);
         turn().await;
         let (backend, notes) = (server.backend(), ConnectNotes::default());
-        let mut acquired = pin!(upstreams.acquire(&backend, Want::Any, &notes));
+        let mut acquired = pin!(upstreams.acquire_alone(&backend, Want::Any, &notes));
         let mut is_first = true;
         let acquired = poll_fn(|cx| {
             while is_first && tokio::task::coop::has_budget_remaining() {
@@ -403,7 +410,7 @@ fn fresh_opens_a_new_connection_and_gives_up_an_idle_one_when_full() {
             let idle = one_idle(&upstreams, &server).await;
             let notes = ConnectNotes::default();
             let fresh = upstreams
-                .acquire(&server.backend(), Want::Fresh, &notes)
+                .acquire_alone(&server.backend(), Want::Fresh, &notes)
                 .await
                 .unwrap();
             assert!(!notes.is_reused.get());
@@ -412,7 +419,7 @@ fn fresh_opens_a_new_connection_and_gives_up_an_idle_one_when_full() {
             if idle_after {
                 let notes = ConnectNotes::default();
                 let backend = server.backend();
-                let kept = upstreams.acquire(&backend, Want::Any, &notes);
+                let kept = upstreams.acquire_alone(&backend, Want::Any, &notes);
                 kept.await.unwrap();
                 assert!(notes.is_reused.get());
             } else {

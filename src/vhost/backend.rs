@@ -31,6 +31,10 @@ pub enum Scheme {
     Http,
     /// HTTP/1 over TLS.
     Https,
+    /// Plain HTTP/2, begun without asking (RFC 9113 §3.3).
+    H2c,
+    /// HTTP/2 over TLS.
+    H2,
 }
 
 /// Where a backend is.
@@ -54,7 +58,7 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// When it is no `http` or `https` URL with a host.
+    /// When it is no `http`, `https`, `h2c` or `h2` URL with a host.
     pub fn parse(url: &str) -> Result<Self, BackendError> {
         let (scheme, rest) = url
             .trim()
@@ -112,6 +116,8 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::H2c => "h2c",
+            Self::H2 => "h2",
         }
     }
 
@@ -119,19 +125,29 @@ impl Scheme {
     #[must_use]
     pub fn default_port(self) -> u16 {
         match self {
-            Self::Http => 80,
-            Self::Https => 443,
+            Self::Http | Self::H2c => 80,
+            Self::Https | Self::H2 => 443,
         }
     }
 
+    /// Whether its connections carry many exchanges at once.
+    #[must_use]
+    pub fn is_http2(self) -> bool {
+        matches!(self, Self::H2c | Self::H2)
+    }
+
+    /// Whether it is spoken over TLS.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::H2)
+    }
+
     fn parse(text: &str) -> Result<Self, BackendError> {
-        if text.eq_ignore_ascii_case("http") {
-            Ok(Self::Http)
-        } else if text.eq_ignore_ascii_case("https") {
-            Ok(Self::Https)
-        } else {
-            Err(error("unknown scheme: expected http or https"))
-        }
+        let known = [Self::Http, Self::Https, Self::H2c, Self::H2];
+        known
+            .into_iter()
+            .find(|scheme| text.eq_ignore_ascii_case(scheme.as_str()))
+            .ok_or_else(|| error("unknown scheme: expected http, https, h2c or h2"))
     }
 }
 

@@ -7,19 +7,19 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
+use super::certificates::Certificates;
+use super::entrance::Entrance;
 use super::orders::Leave;
 use crate::control::Why;
 use crate::drain::DrainWatch;
 use crate::http;
-use crate::listener::{Downstream, Listener, Listeners, Queue, Shortage};
+use crate::listener::{Accepted, Listener, Listeners, Proxied, Queue, Shortage};
 use crate::proxy::Proxy;
 use crate::scoreboard::{Counter, Gauge, Slot};
 use crate::telemetry::{Event, emit};
@@ -36,6 +36,8 @@ pub(super) struct Acceptors {
 /// Where accepted connections go.
 pub(super) struct Reception {
     proxy: Rc<Proxy>,
+    entrance: Rc<Entrance>,
+    certificates: Rc<Certificates>,
     slot: Slot,
     watch: DrainWatch,
     received: Cell<u64>,
@@ -66,7 +68,7 @@ impl Acceptors {
         let accept = |(id, queue): (u64, Queue)| {
             let (reception, shortage) = (Rc::clone(&self.reception), Rc::clone(&self.shortage));
             let task = spawn_local(async move {
-                let receive = |stream, peer, local| reception.receive(stream, peer, local);
+                let receive = |accepted| reception.receive(accepted);
                 queue.accept_each(&shortage, receive).await;
             });
             (id, task)
@@ -117,7 +119,7 @@ impl Acceptors {
         sleep(settle).await;
         self.stop(|_| true).await;
         for listener in self.listeners.iter() {
-            let receive = |stream, peer, local| self.reception.receive(stream, peer, local);
+            let receive = |accepted| self.reception.receive(accepted);
             if let Err(error) = listener.empty_queue(receive) {
                 emit(&Event::Problem {
                     doing: "emptying a queue before it is closed; the rest of it is reset",
@@ -143,8 +145,15 @@ impl Acceptors {
 
 impl Reception {
     /// Serves connections by this proxy and counts them in this slot.
-    pub(super) fn new(proxy: Rc<Proxy>, slot: Slot, watch: DrainWatch) -> Self {
+    pub(super) fn new(
+        proxy: Rc<Proxy>,
+        certificates: Certificates,
+        slot: Slot,
+        watch: DrainWatch,
+    ) -> Self {
         Self {
+            certificates: Rc::new(certificates),
+            entrance: Rc::new(Entrance::new(proxy.config(), slot)),
             proxy,
             slot,
             watch,
@@ -152,22 +161,38 @@ impl Reception {
         }
     }
 
-    fn receive(&self, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+    fn receive(&self, accepted: Accepted) {
         let number = self.received.get() + 1;
         self.received.set(number);
         self.slot.add(Counter::Connections, 1);
         let open = self.slot.hold(Gauge::OpenConnections);
-        let downstream = Downstream {
-            stream,
-            peer,
-            local,
-            number,
-        };
         let (proxy, watch) = (Rc::clone(&self.proxy), self.watch.clone());
+        let is_announced = proxy.config().expects_proxy_header(accepted.asked);
+        let entrance = is_announced.then(|| Rc::clone(&self.entrance));
+        let certificates = Rc::clone(&self.certificates);
         // Owned by the drain, which waits for its watch; in the end by the runtime.
         spawn_local(async move {
             let _open = open;
-            http::serve(downstream, proxy, watch).await;
+            let Some(accepted) = announce(accepted, entrance, &watch).await else {
+                return;
+            };
+            if let Some(downstream) = certificates.receive(accepted, number, proxy.slot()).await {
+                http::serve(downstream, proxy, watch).await;
+            }
         });
     }
+}
+
+/// Brings a connection past its PROXY header, if it has one; `None` when it was closed there.
+async fn announce(
+    mut accepted: Accepted,
+    entrance: Option<Rc<Entrance>>,
+    watch: &DrainWatch,
+) -> Option<(Accepted, Option<Proxied>)> {
+    let proxied = match entrance {
+        // Boxed: few connections have this wait, and all would have room for it.
+        Some(entrance) => Box::pin(entrance.announce(&mut accepted, watch)).await?,
+        None => None,
+    };
+    Some((accepted, proxied))
 }

@@ -5,6 +5,8 @@
 //! finishes what it has within the limit, flushes its log and says how it went.
 
 mod acceptors;
+mod certificates;
+mod entrance;
 mod exit;
 mod identity;
 #[cfg(feature = "provoke-leak")]
@@ -33,7 +35,9 @@ use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Scoreboard, Seat, State};
 use crate::telemetry::{AccessLog, Event, Methods, Process, Push, Source, Story, Tracer, emit};
+use crate::tls::Terminations;
 use acceptors::{Acceptors, Reception};
+use certificates::Certificates;
 pub(crate) use exit::Exit;
 use leaving::Desk;
 use memory::Watchdog;
@@ -72,6 +76,8 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// Those of all slots: it may have to accept for another.
     pub(crate) listeners: Listeners,
+    /// What the HTTPS listeners among them show.
+    pub(crate) terminations: Terminations,
     /// Those of the admin listener.
     pub(crate) admin: Listeners,
     /// Its own end.
@@ -138,7 +144,8 @@ async fn serve(
     let proxy = Proxy::start(Rc::clone(&config), seat, Rc::clone(&log), tracer);
     let (drain, watch) = Drain::new();
     let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
-    let reception = Reception::new(Rc::clone(&proxy), seat, watch);
+    let certificates = Certificates::new(&config, inheritance.terminations, &proxy.router);
+    let reception = Reception::new(Rc::clone(&proxy), certificates, seat, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
     let _heart = tokio::task::spawn_local(beat(seat, config.server.heartbeat_timeout));

@@ -238,8 +238,9 @@ fn attributes_follow_the_conventions_and_hide_secrets() {
     for (key, value) in [
         ("db.system.name", "redis"),
         ("db.operation.name", "MULTI"),
-        // a.test, *.test, *; the dead set and its remaining time.
-        ("db.operation.batch.size", "5"),
+        // The options of a.test and *.test; the lists of both and of *; the dead set and its
+        // remaining time.
+        ("db.operation.batch.size", "7"),
         ("db.namespace", "0"),
         ("server.address", "127.0.0.1"),
     ] {

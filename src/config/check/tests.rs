@@ -107,11 +107,14 @@ fn static_directory_and_routes_must_be_there() {
 /// A listener with these files.
 fn listener(cert: &Path, key: &Path) -> HttpsBind {
     HttpsBind {
+        proxy_protocol: false,
         address: ([127, 0, 0, 1], 443).into(),
         key: key.to_owned(),
         passphrase: None,
         cert: cert.to_owned(),
         ca: Vec::new(),
+        request_cert: false,
+        strict_sni: false,
     }
 }
 
@@ -146,7 +149,7 @@ fn certificate_and_key_must_be_sound_and_match() {
         (
             &broken,
             &key,
-            "https.cert: invalid peer certificate: BadEncoding",
+            "https.cert: a broken certificate: invalid peer certificate: BadEncoding",
         ),
         (&none, &key, "https.cert: No such file or directory"),
     ];
@@ -169,20 +172,31 @@ fn certificate_and_key_must_be_sound_and_match() {
 #[test]
 fn encrypted_key_needs_a_passphrase() {
     let directory = Directory::new("sealed");
-    let (cert, _) = self_signed(&directory, "a.test");
-    let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
-    for text in [&pem("ENCRYPTED PRIVATE KEY"), old] {
-        let sealed = listener(&cert, &directory.file("key", text));
-        let without = found(|config| config.https.push(sealed.clone()));
-        assert!(without[0].starts_with("https.passphrase: "), "{without:?}");
-        assert_eq!(without.len(), 1);
-        let passphrase = Some(Secret("hush".to_owned()));
-        let with = found(|config| {
-            config.https.push(HttpsBind {
-                passphrase,
-                ..sealed
-            })
-        });
-        assert_eq!(with, [""; 0]);
+    let fixture = |name: &str| {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/credentials/fixtures");
+        directory.file(name, &std::fs::read_to_string(fixtures.join(name)).unwrap())
+    };
+    let cert = fixture("ec.crt");
+    for name in ["pkcs8-pbkdf2.key", "legacy-aes256.key"] {
+        let key = fixture(name);
+        for (passphrase, expected) in [
+            (None, "encrypted, a passphrase is needed"),
+            (
+                Some("hush"),
+                "encrypted, and the passphrase does not open it",
+            ),
+            (Some("secret"), ""),
+        ] {
+            let passphrase = passphrase.map(|text| Secret(text.to_owned()));
+            let found = found(|config| {
+                config.https.push(HttpsBind {
+                    passphrase,
+                    ..listener(&cert, &key)
+                });
+            });
+            let text = format!("https.passphrase: {}: {expected}", key.display());
+            let expected = Vec::from_iter((!expected.is_empty()).then_some(text));
+            assert_eq!(found, expected, "{name}");
+        }
     }
 }

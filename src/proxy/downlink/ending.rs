@@ -55,6 +55,8 @@ impl Downlink {
 
     /// Which limit the client overran.
     pub(crate) fn timed_out(&self) -> Option<End> {
-        self.timed_out.get()
+        let connection = self.connection.as_ref();
+        let own = self.timed_out.get();
+        own.or_else(|| connection.and_then(|link| link.timed_out()))
     }
 }

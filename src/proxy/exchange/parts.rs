@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::error::End;
+use crate::listener::TlsFacts;
 use crate::route::{Asked, Source};
-use crate::telemetry::{AttemptRecord, Lookup, RouteRecord, SpanId};
+use crate::telemetry::{AttemptRecord, Lookup, RouteRecord, SpanId, TlsRecord};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Frontend};
 
@@ -118,4 +119,14 @@ impl Line {
 
 pub(super) fn bytes_of(value: Option<&HeaderValue>) -> &[u8] {
     value.map_or(b"", HeaderValue::as_bytes)
+}
+
+pub(super) fn tls_of(facts: &TlsFacts) -> TlsRecord<'_> {
+    TlsRecord {
+        version: facts.version,
+        cipher: facts.cipher,
+        name: facts.name.as_deref(),
+        is_resumed: facts.is_resumed,
+        took: facts.took,
+    }
 }

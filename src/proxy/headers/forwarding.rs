@@ -65,6 +65,14 @@ impl Forwarding {
     }
 }
 
+/// Whether these fields, once set, say that the client speaks HTTPS; of several proxies the first is
+/// the nearest to it.
+pub(crate) fn is_told_https(headers: &HeaderMap) -> bool {
+    let told = headers.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes);
+    let first = told.and_then(|told| told.split(|&byte| byte == b',').next());
+    first.is_some_and(|first| first.trim_ascii().eq_ignore_ascii_case(b"https"))
+}
+
 /// Removes `X_Forwarded_For` and its like: CGI, WSGI and PHP see no difference between `_` and `-`,
 /// so the lie would stand beside the truth.
 fn remove_look_alikes(headers: &mut HeaderMap) {

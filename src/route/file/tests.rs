@@ -110,7 +110,7 @@ fn run<F: Future<Output = ()>>(test: F) {
 }
 
 fn resolve(store: &FileStore, name: &str) -> Result<Route, RouteError> {
-    match store.lookup(&Host::parse(name.as_bytes()).unwrap()) {
+    match store.lookup(&Host::parse(name.as_bytes()).unwrap(), &Cell::default()) {
         Lookup::Ready(answer) => answer,
         Lookup::Pending(_) => panic!("a table does not wait"),
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::dial::{Server, Stream};
 use super::wire;
-use crate::route::throttle::Throttle;
+use crate::telemetry::OnceAMinute;
 use crate::vhost::{Backend, BackendId, Host};
 
 /// One attempt to connect may take so long.
@@ -30,7 +30,7 @@ const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
 
 /// Hears announcements until its task is dropped.
 pub(super) async fn listen(server: Rc<Server>, hear: impl Fn(Host, BackendId, Backend)) {
-    let problems = Throttle::default();
+    let problems = OnceAMinute::default();
     loop {
         let error = session(&server, &hear).await;
         // A lost connection is told by the link to the same server; a refusal is our own story.

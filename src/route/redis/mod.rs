@@ -1,12 +1,14 @@
 //! Routes in Redis, with the keys, messages and commands of the original.
 //!
 //! One link for reads, one for writes when the driver names two servers, one subscription. Every
-//! lookup asks Redis, so a change counts for the very next request.
+//! lookup asks Redis, so a change counts for the very next request; only options are kept.
 
 mod channel;
 mod dial;
 mod link;
+mod lookups;
 mod memo;
+mod options;
 mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -18,19 +20,18 @@ use redis::Pipeline;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::lookup::keys;
-use super::marks::{DeadSet, Marks, Ticket};
+use super::hash::{Hash, Pending};
+use super::marks::{Marks, Ticket};
 use super::task::Task;
-use super::throttle::Throttle;
-use super::{
-    Asked, DeadReport, LinkReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect,
-};
-use crate::config::RedisDriver;
+use super::{Asked, DeadReport, LinkReport, Lookup, Marked, RouteError, RouteStore, Suspect};
+use crate::config::{LruCache, RedisDriver};
 use crate::scoreboard::{Counter, Slot};
+use crate::telemetry::OnceAMinute;
 use crate::vhost::Host;
 use dial::Server;
 use link::Link;
 use memo::Memo;
+use options::KeptOptions;
 
 /// A lookup is answered or refused by then, and so is a write.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -42,6 +43,22 @@ const CHECKER_POLL: Duration = Duration::from_secs(10);
 const CHECKER_RETRY: Duration = Duration::from_secs(1);
 /// A checker that was at work so lately still is (hchecker says so every 10 s).
 const CHECKER_FRESH: Duration = Duration::from_secs(30);
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Dead marks.
+    marks: Duration,
+    /// Routes, where they are kept.
+    routes: Option<LruCache>,
+}
+
+impl Terms {
+    /// Marks last for `marks`; `routes` is how routes are kept behind this store.
+    pub(super) const fn new(marks: Duration, routes: Option<LruCache>) -> Self {
+        Self { marks, routes }
+    }
+}
 
 /// Redis as a store of routes.
 pub(super) struct RedisStore {
@@ -58,30 +75,31 @@ struct Inner {
     write: Option<Link>,
     marks: RefCell<Marks>,
     memo: RefCell<Memo>,
+    options: KeptOptions,
     ttl: Duration,
     /// When a checker last was at work, in seconds since 1970.
     checked_at: Cell<Option<f64>>,
     /// Whether the user may ask for the remaining time of a set.
     with_remaining: Cell<bool>,
-    lost_marks: Throttle,
-    bad_sets: Throttle,
+    lost_marks: OnceAMinute,
+    bad_sets: OnceAMinute,
 }
 
 impl RedisStore {
-    /// Connects in the background; marks last for `ttl`.
-    pub(super) fn start(driver: &RedisDriver, ttl: Duration, slot: Slot) -> Self {
+    /// Connects in the background.
+    pub(super) fn start(driver: &RedisDriver, terms: Terms, slot: Slot) -> Self {
         let read = Rc::new(Server::new(&driver.read));
         let write = driver
             .write
             .as_ref()
             .map(|write| Rc::new(Server::new(write)));
-        Self::connect(driver.prefix.clone(), (read, write), ttl, slot)
+        Self::connect(driver.prefix.clone(), (read, write), terms, slot)
     }
 
     fn connect(
         prefix: String,
         (read, write): (Rc<Server>, Option<Rc<Server>>),
-        ttl: Duration,
+        terms: Terms,
         slot: Slot,
     ) -> Self {
         let inner = Rc::new(Inner {
@@ -89,13 +107,14 @@ impl RedisStore {
             prefix,
             read: Link::start(Rc::clone(&read)),
             write: write.map(Link::start),
-            marks: RefCell::new(Marks::new(ttl)),
+            marks: RefCell::new(Marks::new(terms.marks)),
             memo: RefCell::default(),
-            ttl,
+            options: KeptOptions::new(terms.routes),
+            ttl: terms.marks,
             checked_at: Cell::new(None),
             with_remaining: Cell::new(true),
-            lost_marks: Throttle::default(),
-            bad_sets: Throttle::default(),
+            lost_marks: OnceAMinute::default(),
+            bad_sets: OnceAMinute::default(),
         });
         let listener = Rc::clone(&inner);
         let hear = move |host: Host, id, backend| {
@@ -154,9 +173,9 @@ impl RedisStore {
 }
 
 impl RouteStore for RedisStore {
-    fn lookup<'a>(&'a self, host: &'a Host) -> Lookup<'a> {
+    fn lookup<'a>(&'a self, host: &'a Host, asked: &'a Cell<Option<Asked>>) -> Lookup<'a> {
         Lookup::Pending(Box::pin(async move {
-            let answer = self.inner.lookup(host).await;
+            let answer = self.inner.lookup(host, asked).await;
             answer.map_err(|cause| RouteError::Unavailable { cause })?
         }))
     }
@@ -170,12 +189,12 @@ impl RouteStore for RedisStore {
         }
     }
 
-    fn asked(&self, host: &Host) -> Option<Asked> {
-        // The lists, the dead set and, where it may be asked for, the time that is left to it.
-        let sets = 1 + usize::from(self.inner.with_remaining.get());
-        Some(Asked {
-            commands: keys(host).count() + sets,
-            peer: self.inner.read.peer(),
+    fn hash<'a>(&'a self, hash: Hash, host: &'a str) -> Pending<'a> {
+        Box::pin(async move {
+            let commands = wire::hash(&self.inner.prefix, hash, host);
+            let deadline = Instant::now() + LIMIT;
+            let replies = self.inner.read.request(&commands, deadline).await?;
+            wire::hashed(replies).map_err(Rc::from)
         })
     }
 
@@ -204,42 +223,6 @@ impl RouteStore for RedisStore {
 }
 
 impl Inner {
-    /// The route of a host, or that there is none; the outer error is why nobody knows.
-    async fn lookup(&self, host: &Host) -> Result<Result<Route, RouteError>, Rc<str>> {
-        let start = Instant::now();
-        let found = loop {
-            let with_remaining = self.with_remaining.get();
-            let commands = wire::lookup(&self.prefix, host, with_remaining);
-            let replies = self.read.request(&commands, start + LIMIT).await?;
-            match wire::found(host, replies, with_remaining, &mut self.memo.borrow_mut()) {
-                Ok(found) => break found,
-                Err(wire::Refusal::NoRemaining) => self.with_remaining.set(false),
-                Err(wire::Refusal::Said(text)) => return Err(text.into()),
-            }
-        };
-        if let Some(problem) = &found.problem {
-            let error = format_args!("dead:{host}: {problem}; its marks are not seen");
-            self.bad_sets.tell("reading dead marks", &error);
-        }
-        let Some(frontend) = found.frontend else {
-            return Ok(Err(RouteError::NotFound));
-        };
-        let set = DeadSet {
-            members: found.members,
-            remaining: found.remaining,
-            issued: start.into_std(),
-        };
-        let now = Instant::now();
-        let mut marks = self.marks.borrow_mut();
-        Ok(Ok(Route {
-            dead: marks.dead(host, &frontend, Some(&set), now.into_std()),
-            frontend,
-            source: Source::Redis,
-            age: Duration::ZERO,
-            read: now - start,
-        }))
-    }
-
     fn writer(&self) -> &Link {
         self.write.as_ref().unwrap_or(&self.read)
     }

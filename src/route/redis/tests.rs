@@ -3,4 +3,5 @@
 mod harness;
 mod lookups;
 mod marking;
+mod options;
 mod outages;

@@ -4,6 +4,9 @@
 //! transactions report one error for all of them, and an index that underflows when it is `MULTI`
 //! that was refused.
 
+mod announcements;
+mod hashes;
+
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +16,9 @@ use redis::{Cmd, Pipeline, ServerError, Value};
 use super::memo::{Memo, bytes};
 use crate::route::lookup::keys;
 use crate::route::marks::INDEX_LIMIT;
-use crate::vhost::{Backend, BackendId, Frontend, Host};
+use crate::vhost::{BackendId, Frontend, Host};
+pub(super) use announcements::{announcement, parse_announcement};
+pub(super) use hashes::{hash, hashed};
 
 /// The channel on which dead backends are announced; no prefix goes before it.
 pub(super) const CHANNEL: &str = "dead";
@@ -42,9 +47,14 @@ pub(super) enum Refusal {
     Said(String),
 }
 
-/// Reads the lists of all keys of a host and its dead set, in one transaction.
-pub(super) fn lookup(prefix: &str, host: &Host, with_remaining: bool) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(11);
+/// Reads the lists of all keys of a host and its dead set, in one transaction behind what stands in
+/// the pipeline already.
+pub(super) fn lookup(
+    mut pipeline: Pipeline,
+    prefix: &str,
+    host: &Host,
+    with_remaining: bool,
+) -> Pipeline {
     pipeline.add_command(command("MULTI", ""));
     let longest = "frontend:*.".len() + host.as_str().len();
     let mut name = String::with_capacity(prefix.len() + longest);
@@ -197,25 +207,6 @@ pub(super) fn ping() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(1);
     pipeline.cmd("PING");
     pipeline
-}
-
-/// The text of an announcement: `HOST;URL;NUMBER;LENGTH`.
-pub(super) fn announcement(host: &Host, backend: &Backend, id: BackendId, length: usize) -> String {
-    format!("{host};{};{id};{length}", backend.url)
-}
-
-/// Who an announcement is about; `None` when it is no announcement or about no host of ours.
-pub(super) fn parse_announcement(text: &[u8]) -> Option<(Host, Backend, BackendId)> {
-    let text = std::str::from_utf8(text).ok()?;
-    // From the right: a URL may contain anything, a host no semicolon.
-    let mut fields = text.rsplitn(3, ';');
-    let (_length, id, rest) = (fields.next()?, fields.next()?, fields.next()?);
-    let (name, url) = rest.split_once(';')?;
-    let host = Host::parse(name.as_bytes()).ok()?;
-    if host.as_str() != name {
-        return None;
-    }
-    Some((host, Backend::parse(url).ok()?, parse_index(id.as_bytes())?))
 }
 
 /// An error as Redis wrote it.

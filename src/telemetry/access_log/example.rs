@@ -24,6 +24,8 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
     Record {
         peer: SocketAddr::new(client, 51_234),
         local: SocketAddr::from(([198, 51, 100, 1], 80)),
+        proxied_from: None,
+        proxied_to: None,
         client,
         connection: 42,
         connection_requests: 1,
@@ -60,6 +62,7 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
         body_bytes_sent: 1_204,
         bytes_received: 180,
         end: "ok",
+        tls: None,
         trace: Some(TraceRecord {
             id: TraceId(*b"\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c"),
             span: Some(SpanId(*b"\xb7\xad\x6b\x71\x69\x20\x33\x31")),

@@ -1,6 +1,9 @@
 //! What each variable of a template prints. Pure; appends to the caller's buffer.
 
+mod tls;
+
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::Process;
@@ -51,12 +54,14 @@ impl Source<'_> {
             Variable::RemoteAddr => append_address(out, record.client.to_canonical()),
             Variable::Client => append_mapped(out, record.client),
             Variable::PeerAddr => append_address(out, record.peer.ip().to_canonical()),
-            Variable::RemotePort if record.is_peer_client() => {
-                append_number(out, record.peer.port().into());
-            }
+            Variable::PeerPort => append_number(out, record.peer.port().into()),
+            Variable::RemotePort => return append_port(out, record.client_port()),
+            Variable::ProxiedAddr => return append_ip(out, record.proxied_from),
+            Variable::ProxiedPort => return append_port(out, record.proxied_from.map(port)),
+            Variable::ProxiedServerAddr => return append_ip(out, record.proxied_to),
+            Variable::ProxiedServerPort => return append_port(out, record.proxied_to.map(port)),
             Variable::ServerAddr => append_address(out, record.local.ip().to_canonical()),
             Variable::ServerPort => append_number(out, record.local.port().into()),
-            Variable::Scheme => out.extend_from_slice(b"http"),
             Variable::Hostname => veil.plain(out, process.hostname.as_bytes()),
             Variable::Pid => append_number(out, process.pid.into()),
             Variable::Worker => append_number(out, process.worker as u64),
@@ -70,7 +75,11 @@ impl Source<'_> {
                 None => return false,
             },
             Variable::RequestCompletion if record.end == "ok" => out.extend_from_slice(b"OK"),
-            _ => return self.of_request(out, variable) || self.of_route(out, variable),
+            _ => {
+                return self.of_tls(out, variable)
+                    || self.of_request(out, variable)
+                    || self.of_route(out, variable);
+            }
         }
         true
     }
@@ -232,6 +241,19 @@ impl Source<'_> {
         text.map(|text| self.veil.plain(out, text.as_bytes()))
             .is_some()
     }
+}
+
+fn port(address: SocketAddr) -> u16 {
+    address.port()
+}
+
+fn append_port(out: &mut Vec<u8>, port: Option<u16>) -> bool {
+    port.map(|port| append_number(out, port.into())).is_some()
+}
+
+fn append_ip(out: &mut Vec<u8>, address: Option<SocketAddr>) -> bool {
+    let ip = address.map(|address| address.ip().to_canonical());
+    ip.map(|ip| append_address(out, ip)).is_some()
 }
 
 /// The path of a target in origin or absolute form (RFC 9112 §3.2).

@@ -108,6 +108,23 @@ pub(super) fn put_peer(put: &mut Attributes<'_, '_>, peer: SocketAddr) {
     put.number("network.peer.port", peer.port().into());
 }
 
+/// What was agreed on with the client, with the handshake's time where the request was the first.
+/// `is_told_https`: a trusted proxy said that its client spoke HTTPS.
+pub(super) fn put_tls(put: &mut Attributes<'_, '_>, record: &Record<'_>, is_told_https: bool) {
+    let is_https = is_told_https || record.tls.is_some();
+    put.text("url.scheme", if is_https { "https" } else { "http" });
+    let Some(tls) = record.tls else { return };
+    put.text("tls.protocol.version", tls.version);
+    put.text("tls.cipher", tls.cipher);
+    put.flag("tls.resumed", tls.is_resumed);
+    if let Some(name) = tls.name {
+        put.text("tls.client.server_name", name);
+    }
+    if record.connection_requests == 1 {
+        put.seconds("hipache.client.tls_time", tls.took);
+    }
+}
+
 /// Where the route came from: with a span of its own when Redis was asked, in attributes otherwise.
 pub(super) fn put_route(put: &mut Attributes<'_, '_>, record: &Record<'_>) {
     if let Some(route) = &record.route {
@@ -133,14 +150,19 @@ pub(super) fn put_backend(
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
         _ => (authority, None),
     };
-    let default = if scheme == "https" { 443 } else { 80 };
+    let is_tls = matches!(scheme, "https" | "h2");
+    let default = if is_tls { 443 } else { 80 };
     put.text("server.address", host.trim_matches(['[', ']']));
     put.number("server.port", port.unwrap_or(default));
     put.text("url.full", &full_url(record, attempt));
     if let Some(peer) = attempt.peer {
         put_peer(put, peer);
     }
-    put.text("network.protocol.version", "1.1");
+    let version = match scheme {
+        "h2" | "h2c" => "2",
+        _ => "1.1",
+    };
+    put.text("network.protocol.version", version);
     put.number("hipache.backend.id", attempt.id as u64);
 }
 

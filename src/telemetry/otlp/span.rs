@@ -11,7 +11,7 @@ use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
     attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_error,
-    put_event, put_failed, put_peer, put_route, server_error,
+    put_event, put_failed, put_peer, put_route, put_tls, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
@@ -121,16 +121,24 @@ impl Encoder {
             if let Some(query) = query {
                 put.text("url.query", &redact::query(query));
             }
-            put.text("url.scheme", if trace.is_https { "https" } else { "http" });
+            put_tls(&mut put, record, trace.is_https);
             if let Some(host) = trace.host.or(record.host) {
-                let port = trace.port.unwrap_or(record.local.port());
+                let asked = record.proxied_to.unwrap_or(record.local);
+                let port = trace.port.unwrap_or(asked.port());
                 put.text("server.address", host);
                 put.number("server.port", port.into());
             }
             put.address("client.address", record.client);
+            if let Some(port) = record.proxied_from.and(record.client_port()) {
+                // Where there is no such header it is that of the peer.
+                put.number("client.port", port.into());
+            }
             put_peer(&mut put, record.peer);
             if let Some(line) = record.request {
-                put.text("network.protocol.version", line.version);
+                put.text(
+                    "network.protocol.version",
+                    line.version.trim_end_matches(".0"),
+                );
             }
             if !record.user_agent.is_empty() {
                 put.bytes("user_agent.original", record.user_agent);

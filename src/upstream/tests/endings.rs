@@ -10,7 +10,7 @@ fn a_request_that_a_closed_connection_never_took_is_handed_back() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes)
             .await
             .unwrap();
         drop(server.accept());
@@ -34,7 +34,7 @@ fn an_early_response_leaves_no_reusable_connection() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes)
             .await
             .unwrap();
         let mut served = server.accept();
@@ -53,7 +53,7 @@ fn a_half_read_response_leaves_no_reusable_connection() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes)
             .await
             .unwrap();
         let mut served = server.accept();
@@ -77,7 +77,7 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let backend = server.backend();
         let mut upstream = upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
         let mut served = server.accept();
@@ -96,11 +96,11 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
         stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"ping");
 
-        let full = upstreams.acquire(&backend, Want::Any, &notes).await;
+        let full = upstreams.acquire_alone(&backend, Want::Any, &notes).await;
         assert!(matches!(full, Err(ConnectError::LimitReached)));
         drop((stream, place));
         upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
     });
@@ -112,7 +112,7 @@ fn a_connection_still_in_http_is_no_tunnel() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let upstream = upstreams
-            .acquire(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes)
             .await
             .unwrap();
         assert!(upstream.into_tunnel().is_none());

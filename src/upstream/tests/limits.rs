@@ -15,7 +15,7 @@ fn beyond_max_sockets_requests_wait_in_order_for_what_is_released() {
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let backend = server.backend();
         let mut first = upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
         let mut served = server.accept();
@@ -25,7 +25,7 @@ fn beyond_max_sockets_requests_wait_in_order_for_what_is_released() {
             Rc::new(std::cell::RefCell::new(Vec::new())),
             ConnectNotes::default(),
         );
-        let mut dropped = Box::pin(upstreams.acquire(&backend, Want::Any, &gone));
+        let mut dropped = Box::pin(upstreams.acquire_alone(&backend, Want::Any, &gone));
         assert!(poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx).is_pending())).await);
         let mut waiting = Vec::new();
         for (number, want) in [(2, Want::Any), (3, Want::Fresh), (4, Want::Alive)] {
@@ -33,7 +33,10 @@ fn beyond_max_sockets_requests_wait_in_order_for_what_is_released() {
             let order = Rc::clone(&order);
             waiting.push(tokio::task::spawn_local(async move {
                 let notes = ConnectNotes::default();
-                let got = upstreams.acquire(&backend, want, &notes).await.unwrap();
+                let got = upstreams
+                    .acquire_alone(&backend, want, &notes)
+                    .await
+                    .unwrap();
                 assert!(notes.waited.get() > Duration::ZERO);
                 order.borrow_mut().push((number, notes.is_reused.get()));
                 got.release();
@@ -64,11 +67,11 @@ fn the_wait_for_a_free_connection_has_the_connect_limit() {
         .start();
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let _busy = upstreams
-            .acquire(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes)
             .await
             .unwrap();
         let error = upstreams
-            .acquire(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes)
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::LimitReached), "{error}");
@@ -83,7 +86,7 @@ fn a_backend_that_does_not_listen_refuses() {
         let (backend, notes) = (server.backend(), ConnectNotes::default());
         drop(server);
         let error = upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::Refused(_)), "{error}");
@@ -123,7 +126,7 @@ fn a_backend_that_never_answers_ends_with_the_connect_limit() {
         .start();
         let notes = ConnectNotes::default();
         let error = upstreams
-            .acquire(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes)
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::TimedOut), "{error}");
@@ -133,7 +136,7 @@ fn a_backend_that_never_answers_ends_with_the_connect_limit() {
         // Given up by the caller before that.
         let notes = ConnectNotes::default();
         let backend = server.backend();
-        let hasty = upstreams.acquire(&backend, Want::Any, &notes);
+        let hasty = upstreams.acquire_alone(&backend, Want::Any, &notes);
         assert!(tokio::time::timeout(limit / 5, hasty).await.is_err());
         assert!(notes.connected.get().unwrap() >= limit / 5);
         assert_eq!(notes.peer.get(), Some(server.address()));
@@ -148,14 +151,14 @@ fn names_are_resolved_by_the_system_and_the_next_address_is_tried() {
         let backend = named("localhost", server.address().port());
         let notes = ConnectNotes::default();
         upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
         assert!(notes.resolved.get().is_some());
         assert_eq!(notes.peer.get(), Some(server.address()));
         let notes = ConnectNotes::default();
         upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap();
         assert!(notes.resolved.get().is_none(), "known from before");
@@ -170,7 +173,7 @@ fn an_unknown_name_fails() {
         let backend = named(&"x".repeat(70), 80);
         let notes = ConnectNotes::default();
         let error = upstreams
-            .acquire(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes)
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::ResolveFailed(_)), "{error}");

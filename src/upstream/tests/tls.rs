@@ -76,7 +76,7 @@ fn https(name: &str, port: u16) -> Rc<Backend> {
     })
 }
 
-async fn status(upstream: &mut Upstream<TestBody>) -> StatusCode {
+async fn status(upstream: &mut Alone<TestBody>) -> StatusCode {
     let response = head(upstream, TestBody::Empty, || ()).await;
     let status = response.status();
     let mut body = pin!(response.into_body());
@@ -102,7 +102,10 @@ fn tls_backends_are_verified_by_name_or_address_and_kept() {
             let upstreams = trusting(&authority).start();
             for (want, is_reused) in [(Want::Any, false), (Want::Alive, true), (Want::Any, true)] {
                 let notes = ConnectNotes::default();
-                let mut upstream = upstreams.acquire(&backend, want, &notes).await.unwrap();
+                let mut upstream = upstreams
+                    .acquire_alone(&backend, want, &notes)
+                    .await
+                    .unwrap();
                 assert_eq!(notes.is_reused.get(), is_reused, "{name} {want:?}");
                 assert_eq!(notes.handshaken.get().is_some(), !is_reused);
                 assert_eq!(status(&mut upstream).await, StatusCode::OK);
@@ -131,7 +134,7 @@ fn a_wrong_authority_or_a_wrong_name_is_a_tls_error() {
             let server = serve(listener, signer, name);
             let (upstreams, notes) = (trusting(&ours).start(), ConnectNotes::default());
             let error = upstreams
-                .acquire(&backend, Want::Any, &notes)
+                .acquire_alone(&backend, Want::Any, &notes)
                 .await
                 .unwrap_err();
             assert!(matches!(error, ConnectError::Tls(_)), "{case}: {error}");
@@ -153,7 +156,7 @@ fn a_silent_handshake_ends_with_the_connect_limit() {
         .start();
         let notes = ConnectNotes::default();
         let error = upstreams
-            .acquire(
+            .acquire_alone(
                 &https("127.0.0.1", server.address().port()),
                 Want::Any,
                 &notes,

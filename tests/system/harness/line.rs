@@ -139,7 +139,9 @@ fn check_request(text: &str) -> Result<(), String> {
     let words: Vec<&str> = text.split(' ').collect();
     let valid = match words[..] {
         ["-"] => true,
-        [method, target, "HTTP/1.0" | "HTTP/1.1"] => !method.is_empty() && !target.is_empty(),
+        [method, target, "HTTP/1.0" | "HTTP/1.1" | "HTTP/2.0"] => {
+            !method.is_empty() && !target.is_empty()
+        }
         _ => false,
     };
     valid

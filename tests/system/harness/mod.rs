@@ -18,6 +18,7 @@ mod redis;
 mod resp;
 mod run;
 mod scrape;
+mod streams;
 mod tls;
 mod wire;
 
@@ -39,7 +40,8 @@ pub(crate) use records::{Records, field, text_of};
 pub(crate) use redis::{Redis, Subscriber, free_port};
 pub(crate) use run::{binary, run_to_end};
 pub(crate) use scrape::{Samples, Scrape};
-pub(crate) use tls::Authority;
+pub(crate) use streams::{Call, Setup, StreamBackend, block_on, read_all, send_all, speak};
+pub(crate) use tls::{Authority, Identity};
 pub(crate) use wire::Ended;
 
 /// How long a test waits for what ought to happen at once, on the busiest machine.

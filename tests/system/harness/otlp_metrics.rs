@@ -155,7 +155,21 @@ impl Pushed {
             if (before.kind, before.unit.as_str()) != (kind, unit) {
                 return Err(of("kind or unit"));
             }
-            if point.time <= before.time {
+            if point.time < before.time {
+                // What a sender had on its way when it was killed may come after its successor's: old
+                // news, and for deltas of a time that the successor has not told of.
+                let is_delta = matches!(
+                    kind,
+                    Kind::Counter { is_delta: true } | Kind::Histogram { is_delta: true }
+                );
+                let overlaps = is_delta && point.time > before.start;
+                return if overlaps {
+                    Err(of("overlaps"))
+                } else {
+                    Ok(())
+                };
+            }
+            if point.time == before.time {
                 return Err(of("told twice"));
             }
             match kind {

@@ -67,6 +67,13 @@ impl Identity {
         Some(Box::new(Secured(rustls::StreamOwned::new(session, tcp))))
     }
 
+    /// The same for servers that agree on this protocol.
+    pub(crate) fn with_alpn(&self, protocol: &[u8]) -> Arc<rustls::ServerConfig> {
+        let mut config = rustls::ServerConfig::clone(&self.config);
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Arc::new(config)
+    }
+
     /// The certificate.
     pub(crate) fn certificate(&self) -> &str {
         &self.certificate

@@ -9,9 +9,10 @@ use tokio::time::{Instant, sleep};
 
 use super::super::*;
 use crate::config::{RedisAddress, RedisServer, Secret};
+use crate::route::Route;
 
 /// How long a mark of these tests lasts.
-pub(super) const TTL: Duration = Duration::from_secs(30);
+pub(super) const TTL: Terms = Terms::new(Duration::from_secs(30), None);
 /// After so long a condition that did not come true fails the test.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -211,7 +212,10 @@ pub(super) fn host(name: &str) -> Host {
 }
 
 pub(super) async fn resolve(store: &RedisStore, name: &str) -> Result<Route, RouteError> {
-    match store.lookup(&host(name)) {
+    let asked = Cell::default();
+    let host = host(name);
+    let lookup = store.lookup(&host, &asked);
+    match lookup {
         Lookup::Ready(answer) => answer,
         Lookup::Pending(wait) => wait.await,
     }

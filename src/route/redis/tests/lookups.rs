@@ -3,6 +3,7 @@
 use super::super::dial::Server;
 use super::super::*;
 use super::harness::*;
+use crate::route::Source;
 
 #[test]
 fn lists_are_found_in_the_order_of_the_original() {

@@ -3,6 +3,7 @@
 use redis::parse_redis_value;
 
 use super::*;
+use crate::vhost::Backend;
 
 fn host(name: &str) -> Host {
     Host::parse(name.as_bytes()).unwrap()
@@ -52,7 +53,7 @@ fn carried_out(items: Vec<Value>) -> Vec<Value> {
 
 #[test]
 fn a_lookup_says_what_the_original_says_and_asks_for_the_remaining_time() {
-    let with = spoken(&lookup("p:", &host("a.test"), true));
+    let with = spoken(&lookup(Pipeline::new(), "p:", &host("a.test"), true));
     let expected = [
         "MULTI",
         "LRANGE p:frontend:a.test 0 -1",
@@ -63,7 +64,7 @@ fn a_lookup_says_what_the_original_says_and_asks_for_the_remaining_time() {
         "EXEC",
     ];
     assert_eq!(with, expected);
-    let without = spoken(&lookup("", &host(""), false));
+    let without = spoken(&lookup(Pipeline::new(), "", &host(""), false));
     assert_eq!(
         without,
         ["MULTI", "LRANGE frontend:* 0 -1", "SMEMBERS dead:", "EXEC"]

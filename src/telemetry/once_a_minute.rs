@@ -4,21 +4,21 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use crate::telemetry::{self, Event};
+use super::{Event, emit};
 
 /// Time between two tellings.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// One kind of problem.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub(crate) struct OnceAMinute {
     told: Cell<Option<Instant>>,
     untold: Cell<u64>,
 }
 
-impl Throttle {
+impl OnceAMinute {
     /// Tells the problem, or counts it for the next time.
-    pub(super) fn tell(&self, doing: &str, error: &dyn Display) {
+    pub(crate) fn tell(&self, doing: &str, error: &dyn Display) {
         let now = Instant::now();
         if self.told.get().is_some_and(|told| now < told + PAUSE) {
             self.untold.set(self.untold.get() + 1);
@@ -26,8 +26,8 @@ impl Throttle {
         }
         self.told.set(Some(now));
         match self.untold.take() {
-            0 => telemetry::emit(&Event::Problem { doing, error }),
-            untold => telemetry::emit(&Event::Problem {
+            0 => emit(&Event::Problem { doing, error }),
+            untold => emit(&Event::Problem {
                 doing,
                 error: &format_args!("{error}; and {untold} times since this was last told"),
             }),

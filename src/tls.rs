@@ -1,0 +1,15 @@
+//! TLS with clients: which certificate a name is shown, and the handshake.
+//!
+//! The handshake stops after the client's first message until the certificate for its name is at
+//! hand, wherever it comes from; then rustls does the rest.
+
+mod chosen;
+mod directory;
+mod handshake;
+mod termination;
+mod tickets;
+mod vhosts;
+
+pub(crate) use termination::Terminations;
+pub(crate) use tickets::TicketKeys;
+pub(crate) use vhosts::Vhosts;

@@ -1,0 +1,108 @@
+//! One handshake with a client, within its limit, and what came of it.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::Acceptor;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::Vhosts;
+use super::termination::Termination;
+use crate::listener::TlsFacts;
+
+/// Why there is no TLS with a client.
+#[derive(Debug)]
+pub(crate) enum HandshakeError {
+    /// It took too long.
+    TimedOut,
+    /// No certificate for the name that was asked for, and `strictSni`.
+    UnknownName,
+    /// The client left, or what it sent was no TLS, or it did not accept what it was shown.
+    Failed(io::Error),
+}
+
+impl Termination {
+    /// Shakes hands with a client that was just accepted.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of HTTP was read or sent in any of them.
+    pub(crate) async fn shake_hands(
+        &self,
+        tcp: TcpStream,
+        vhosts: &Vhosts,
+    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
+        let began = Instant::now();
+        let deadline = self.limit.map(|limit| began + limit);
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
+        let start = before(deadline, hello).await?;
+        let name = start
+            .client_hello()
+            .server_name()
+            .map(str::to_ascii_lowercase);
+        let found = match &name {
+            Some(name) => before(deadline, async { Ok(vhosts.find(name).await) }).await?,
+            None => None,
+        };
+        let config = match found {
+            Some(chosen) => {
+                let mut config = ServerConfig::clone(&self.default);
+                config.cert_resolver = chosen;
+                Arc::new(config)
+            }
+            None if self.is_strict => return Err(HandshakeError::UnknownName),
+            None => Arc::clone(&self.default),
+        };
+        let stream = before(deadline, start.into_stream(config)).await?;
+        let facts = facts_of(stream.get_ref().1, began.elapsed());
+        Ok((Box::new(stream), facts))
+    }
+}
+
+fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
+    let cipher = connection.negotiated_cipher_suite();
+    TlsFacts {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "1.3",
+        },
+        cipher: cipher
+            .and_then(|cipher| cipher.suite().as_str())
+            .unwrap_or("-"),
+        name: connection.server_name().map(Rc::from),
+        is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        is_http2: connection.alpn_protocol() == Some(b"h2"),
+        took,
+    }
+}
+
+async fn before<T>(
+    deadline: Option<Instant>,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, HandshakeError> {
+    match deadline {
+        Some(deadline) => match timeout_at(deadline, step).await {
+            Ok(done) => done.map_err(HandshakeError::Failed),
+            Err(_) => Err(HandshakeError::TimedOut),
+        },
+        None => step.await.map_err(HandshakeError::Failed),
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("the handshake took too long"),
+            Self::UnknownName => f.write_str("no certificate for the name that was asked for"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}

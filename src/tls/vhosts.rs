@@ -1,0 +1,200 @@
+//! Certificates of single vhosts: from a directory, from Redis.
+//!
+//! Asked with every handshake, so a changed certificate is shown in the very next one; what was
+//! parsed once is kept as long as its bytes stay the same. Names without a certificate are kept for
+//! a moment, because random names are the cheapest attack on whoever looks them up. Never more than
+//! a fixed number of names; what cannot be used is told, and hurts nobody but its own name.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::chosen::Chosen;
+use super::directory::{self, Stamp};
+use crate::credentials::{Credentials, CredentialsError};
+use crate::route::{Fields, Hash, Router};
+use crate::telemetry::{Event, emit};
+
+/// The hash of a host's certificate, as planb keeps it; the second pair for another kind of key.
+const HASH: Hash = Hash {
+    prefix: "tls:",
+    fields: &["certificate", "key", "certificate2", "key2"],
+};
+/// Names kept, at most.
+const NAMES: usize = 20_000;
+/// How long a name without a certificate is not asked for again.
+const MISS: Duration = Duration::from_secs(1);
+/// A certificate that cannot be used is told once in this time, for each name.
+const RETELL: Duration = Duration::from_secs(60);
+
+/// Where certificates of vhosts come from, and what is known of them.
+pub(crate) struct Vhosts {
+    directory: Option<PathBuf>,
+    router: Option<Rc<Router>>,
+    known: RefCell<HashMap<Box<str>, Known>>,
+}
+
+/// What is known of a name.
+#[derive(Clone)]
+struct Known {
+    source: Origin,
+    /// `None`: there is nothing that could be shown.
+    chosen: Option<Arc<Chosen>>,
+    at: Instant,
+    told: Option<Instant>,
+}
+
+/// What it was made from, to see whether that changed.
+#[derive(Clone, PartialEq, Eq)]
+enum Origin {
+    Nowhere,
+    Files(Stamp),
+    Store(u64),
+}
+
+impl Vhosts {
+    /// Asks this directory first, then the store of routes.
+    pub(crate) fn new(directory: Option<PathBuf>, router: Option<Rc<Router>>) -> Self {
+        Self {
+            directory,
+            router,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The certificates to show to a client that asks for this name; `None`: the default ones.
+    pub(super) async fn find(&self, name: &str) -> Option<Arc<Chosen>> {
+        if self.directory.is_none() && self.router.is_none() {
+            return None;
+        }
+        let known = self.known.borrow().get(name).cloned();
+        if let Some(directory) = &self.directory
+            && let Some(stamp) = directory::stamp(directory, name)
+        {
+            return self.ask_files(name, directory, stamp, known);
+        }
+        if let Some(known) = &known
+            && known.source == Origin::Nowhere
+            && known.at.elapsed() < MISS
+        {
+            return None;
+        }
+        self.ask_store(name, known).await
+    }
+
+    fn ask_files(
+        &self,
+        name: &str,
+        directory: &Path,
+        stamp: Stamp,
+        known: Option<Known>,
+    ) -> Option<Arc<Chosen>> {
+        let source = Origin::Files(stamp.clone());
+        if let Some(known) = known.as_ref().filter(|known| known.source == source) {
+            return known.chosen.clone();
+        }
+        let read = directory::read(directory, &stamp);
+        self.learn(name, source, read.map(|one| vec![one]), known)
+    }
+
+    /// While Redis does not answer, what was known last is shown.
+    async fn ask_store(&self, name: &str, known: Option<Known>) -> Option<Arc<Chosen>> {
+        let fields = match self.router.as_ref()?.hash(HASH, name).await {
+            Ok(fields) => fields,
+            Err(cause) => {
+                tracing::debug!(name, %cause, "no answer for a certificate");
+                return known?.chosen;
+            }
+        };
+        let Some(fields) = fields else {
+            return self.learn(name, Origin::Nowhere, Ok(Vec::new()), None);
+        };
+        let source = Origin::Store(fingerprint(&fields));
+        if let Some(known) = known.as_ref().filter(|known| known.source == source) {
+            return known.chosen.clone();
+        }
+        let parsed = parse(&fields).map_err(|error| error.to_string());
+        self.learn(name, source, parsed, known)
+    }
+
+    /// Keeps what was found for a name; a bad certificate is told, and what was shown before stays.
+    fn learn(
+        &self,
+        name: &str,
+        source: Origin,
+        found: Result<Vec<Credentials>, String>,
+        before: Option<Known>,
+    ) -> Option<Arc<Chosen>> {
+        let now = Instant::now();
+        let told = before.as_ref().and_then(|known| known.told);
+        let must_tell = told.is_none_or(|told| now.duration_since(told) >= RETELL);
+        let complaint = match &found {
+            Err(error) => Some(error.clone()),
+            Ok(list) => list.iter().find_map(|one| complaint(one, name)),
+        };
+        let chosen = match found {
+            Ok(list) => (!list.is_empty()).then(|| Chosen::new(&list)),
+            Err(_) => before.and_then(|known| known.chosen),
+        };
+        let told = match complaint {
+            Some(error) if must_tell => {
+                emit(&Event::Problem {
+                    doing: &format!("using the certificate of {name}"),
+                    error: &error,
+                });
+                Some(now)
+            }
+            _ => told,
+        };
+        let mut known = self.known.borrow_mut();
+        if known.len() >= NAMES && !known.contains_key(name) {
+            make_room(&mut known);
+        }
+        let fresh = Known {
+            source,
+            chosen: chosen.clone(),
+            at: now,
+            told,
+        };
+        known.insert(name.into(), fresh);
+        chosen
+    }
+}
+
+/// What clients will not like about a certificate that can be shown all the same.
+fn complaint(credentials: &Credentials, name: &str) -> Option<String> {
+    if let Some(untimely) = credentials.untimely(SystemTime::now()) {
+        return Some(untimely.to_string());
+    }
+    (!credentials.covers(name)).then(|| "the certificate is not for this name".to_owned())
+}
+
+/// Lets the older half of the names go: rare, and cheaper than an order kept for every handshake.
+fn make_room(known: &mut HashMap<Box<str>, Known>) {
+    let mut ages: Vec<Instant> = known.values().map(|known| known.at).collect();
+    let middle = ages.len() / 2;
+    let (_, median, _) = ages.select_nth_unstable(middle);
+    let median = *median;
+    known.retain(|_, known| known.at > median);
+}
+
+fn parse(fields: &Fields) -> Result<Vec<Credentials>, CredentialsError> {
+    let field = |at: usize| fields.get(at).and_then(Option::as_deref);
+    let pairs = [(field(0), field(1)), (field(2), field(3))];
+    let given = pairs
+        .into_iter()
+        .filter(|(chain, key)| chain.is_some() || key.is_some());
+    let parse = |(chain, key): (Option<&[u8]>, Option<&[u8]>)| {
+        Credentials::parse(chain.unwrap_or_default(), key.unwrap_or_default(), None)
+    };
+    given.map(parse).collect()
+}
+
+/// Tells one hash from its next version.
+fn fingerprint(fields: &Fields) -> u64 {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(fields)
+}

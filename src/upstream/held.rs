@@ -1,0 +1,139 @@
+//! What an exchange holds of a backend: a connection of its own, or a stream on a shared one.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::link::{Alone, Place};
+use super::shared::{Stream, StreamIo};
+use super::{RequestBody, UpstreamIo};
+
+/// A backend, in use. Dropping it ends what is under way.
+pub(crate) enum Upstream<B: RequestBody> {
+    /// A connection of HTTP/1, moved by the exchange.
+    Alone(Alone<B>),
+    /// A stream on a connection of HTTP/2, which has a task of its own: what comes on it wakes those
+    /// who wait for it.
+    Shared(Stream<B>),
+}
+
+impl<B: RequestBody> Upstream<B> {
+    /// Whether others use the connection, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// Drives the connection, or what goes up on the stream: ready when it is over (closed, failed
+    /// or upgraded), and ever after. How a stream ends is told by its response alone.
+    ///
+    /// A connection may be over while the rest of a response is still to be read from its body.
+    pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Alone(alone) => alone.poll_drive(cx).map(|_| ()),
+            Self::Shared(stream) if stream.is_tunnel() => Poll::Ready(()),
+            Self::Shared(stream) => {
+                stream.poll_upload(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Bytes sent and received so far; of a stream those that nobody else counts.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        match self {
+            Self::Alone(alone) => {
+                let wire = alone.wire();
+                (wire.bytes_written.get(), wire.bytes_read.get())
+            }
+            Self::Shared(stream) => (stream.sent(), 0),
+        }
+    }
+
+    /// The backend kept silent for too long: a connection on which it said nothing at all is used by
+    /// nobody else.
+    pub(crate) fn distrust(&self) {
+        if let Self::Shared(stream) = self {
+            stream.distrust();
+        }
+    }
+
+    /// Gives it back for others: the exchange is complete.
+    pub(crate) fn release(self) {
+        if let Self::Alone(alone) = self {
+            alone.release();
+        }
+    }
+
+    /// After a 101: the bare connection or stream, and what was already read of it. `None` unless it
+    /// has changed without an error.
+    pub(crate) fn into_tunnel(self) -> Option<(TunnelIo, Bytes, Place)> {
+        match self {
+            Self::Alone(alone) => {
+                let (io, ahead, place) = alone.into_tunnel()?;
+                Some((TunnelIo::Alone(io), ahead, place))
+            }
+            Self::Shared(stream) => {
+                let (io, lease) = stream.into_tunnel()?;
+                Some((TunnelIo::Shared(io), Bytes::new(), Place::of(lease)))
+            }
+        }
+    }
+}
+
+impl<B: RequestBody> fmt::Debug for Upstream<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("moved", &self.moved())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The backend's side of a tunnel.
+#[derive(Debug)]
+pub(crate) enum TunnelIo {
+    /// A connection.
+    Alone(UpstreamIo),
+    /// A stream.
+    Shared(StreamIo),
+}
+
+/// Calls a method of the one that is there.
+macro_rules! delegate {
+    ($self:ident, $method:ident, $($argument:expr),+) => {
+        match $self.get_mut() {
+            TunnelIo::Alone(io) => Pin::new(io).$method($($argument),+),
+            TunnelIo::Shared(io) => Pin::new(io).$method($($argument),+),
+        }
+    };
+}
+
+impl AsyncRead for TunnelIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        delegate!(self, poll_read, cx, buffer)
+    }
+}
+
+impl AsyncWrite for TunnelIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        delegate!(self, poll_write, cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        delegate!(self, poll_flush, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        delegate!(self, poll_shutdown, cx)
+    }
+}

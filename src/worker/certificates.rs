@@ -1,0 +1,58 @@
+//! TLS on the connections of HTTPS listeners, before HTTP begins.
+
+use std::rc::Rc;
+
+use crate::config::{Config, Driver};
+use crate::listener::{Accepted, ClientStream, Downstream, Proxied};
+use crate::route::Router;
+use crate::scoreboard::{Counter, Slot};
+use crate::tls::{Terminations, Vhosts};
+
+/// What the HTTPS listeners show, and the certificates of single vhosts.
+pub(super) struct Certificates {
+    terminations: Terminations,
+    vhosts: Vhosts,
+}
+
+impl Certificates {
+    /// As the configuration has it; certificates of vhosts are in Redis where routes are.
+    pub(super) fn new(config: &Config, terminations: Terminations, router: &Rc<Router>) -> Self {
+        let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
+        Self {
+            terminations,
+            vhosts: Vhosts::new(config.certificates.clone(), store),
+        }
+    }
+
+    /// Brings a connection to where HTTP begins; `None` when its handshake failed, which is counted.
+    pub(super) async fn receive(
+        &self,
+        (accepted, proxied): (Accepted, Option<Proxied>),
+        number: u64,
+        slot: Slot,
+    ) -> Option<Downstream> {
+        let (stream, tls) = match self.terminations.of(accepted.asked) {
+            None => (ClientStream::Plain(accepted.stream), None),
+            // Boxed: plain connections would have room for it.
+            Some(termination) => {
+                let shaking = Box::pin(termination.shake_hands(accepted.stream, &self.vhosts));
+                match shaking.await {
+                    Ok((stream, facts)) => (ClientStream::Tls(stream), Some(facts)),
+                    Err(error) => {
+                        slot.add(Counter::HandshakesFailed, 1);
+                        tracing::debug!(peer = %accepted.peer, %error, "no TLS");
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(Downstream {
+            stream,
+            tls,
+            peer: accepted.peer,
+            local: accepted.local,
+            proxied,
+            number,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! The PROXY header of a connection, at listeners that ask for one: from whom it is taken, and how long
+//! it may take.
+//!
+//! It stands before everything else on a connection, so this comes before a TLS handshake and before
+//! HTTP. Invariant: no connection of such a listener is served without a header, and no header of
+//! anybody else is believed.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::{sleep, timeout};
+
+use crate::config::Config;
+use crate::drain::DrainWatch;
+use crate::listener::{Accepted, Proxied, ProxyHeaderError, read_proxy_header};
+use crate::scoreboard::{Counter, Slot};
+use crate::telemetry::OnceAMinute;
+
+/// Where balancers hand their connections over.
+pub(super) struct Entrance {
+    /// Who may.
+    from: Vec<IpNet>,
+    /// For a whole header.
+    limit: Option<Duration>,
+    /// The same while the worker drains.
+    drain_idle: Duration,
+    slot: Slot,
+    untrusted: OnceAMinute,
+    malformed: OnceAMinute,
+}
+
+impl Entrance {
+    /// As the configuration has it.
+    pub(super) fn new(config: &Config, slot: Slot) -> Self {
+        Self {
+            from: config.http.proxy_protocol_from.clone(),
+            limit: config.server.timeouts.request_head,
+            drain_idle: config.server.drain_idle,
+            slot,
+            untrusted: OnceAMinute::default(),
+            malformed: OnceAMinute::default(),
+        }
+    }
+
+    /// Reads the header of a connection: for whom it comes. The outer `None`: it is to be closed, and
+    /// was counted.
+    pub(super) async fn announce(
+        &self,
+        accepted: &mut Accepted,
+        watch: &DrainWatch,
+    ) -> Option<Option<Proxied>> {
+        let peer = accepted.peer;
+        if !self.from.iter().any(|range| range.contains(&peer.ip())) {
+            self.slot.add(Counter::ProxyHeadersUntrusted, 1);
+            let error = format_args!("{peer} is not in http.proxyProtocolFrom; it is closed");
+            self.untrusted
+                .tell("accepting a proxied connection", &error);
+            return None;
+        }
+        let mut read = Vec::new();
+        let header = read_proxy_header(&mut accepted.stream, &mut read);
+        let taken = tokio::select! {
+            taken = within(self.limit, header) => taken,
+            () = self.drained(watch) => None,
+        };
+        match taken {
+            Some(Ok(proxied)) => return Some(proxied),
+            // One that says nothing at all, as some checks of health do.
+            _ if read.is_empty() => self.slot.add(Counter::SilentConnections, 1),
+            Some(Err(error)) => self.refuse(peer, &error),
+            None => self.refuse(peer, &"its PROXY header took too long"),
+        }
+        None
+    }
+
+    /// The worker drains, and for so long that an idle connection is over.
+    async fn drained(&self, watch: &DrainWatch) {
+        watch.begun().await;
+        sleep(self.drain_idle).await;
+    }
+
+    fn refuse(&self, peer: SocketAddr, error: &dyn Display) {
+        self.slot.add(Counter::ProxyHeadersMalformed, 1);
+        let error = format_args!("{peer}: {error}; it is closed");
+        self.malformed
+            .tell("accepting a proxied connection", &error);
+    }
+}
+
+/// What comes within the limit, if there is one.
+async fn within(
+    limit: Option<Duration>,
+    header: impl Future<Output = Result<Option<Proxied>, ProxyHeaderError>>,
+) -> Option<Result<Option<Proxied>, ProxyHeaderError>> {
+    match limit {
+        Some(limit) => timeout(limit, header).await.ok(),
+        None => Some(header.await),
+    }
+}
