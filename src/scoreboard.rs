@@ -40,7 +40,7 @@ pub(crate) use histogram::{HTTP_BOUNDS, Timing};
 use life::Field;
 pub(crate) use life::{Estate, Occupant, State, monotonic_millis};
 use logs::LOG_CELLS;
-pub(crate) use logs::{LOGS, LogCounter, LogSlot};
+pub(crate) use logs::{LOGS, LogCounter, LogSeat};
 pub(crate) use pushed::Told;
 pub(crate) use requests::{Exemplar, OVERFLOW, Series};
 pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit, shown_name};
@@ -83,9 +83,6 @@ pub(crate) struct Seat {
     board: Scoreboard,
     cells: &'static [AtomicU64],
 }
-
-/// A seat, as those call it who know only their own.
-pub(crate) type Slot = Seat;
 
 /// Keeps a gauge raised by one until it is dropped.
 #[derive(Debug)]

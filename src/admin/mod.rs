@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use crate::drain::DrainWatch;
 use crate::listener::{Accepted, Listeners, Shortage};
 use crate::route::Router;
-use crate::scoreboard::{Counter, Slot, State};
+use crate::scoreboard::{Counter, Seat, State};
 use crate::telemetry::{Event, Source, emit, gather};
 use io::AdminIo;
 use text::{Format, Text};
@@ -46,7 +46,7 @@ const HEAD_FIELDS: usize = 32;
 pub(crate) struct Facts {
     /// The answering worker.
     pub(crate) number: usize,
-    pub(crate) slot: Slot,
+    pub(crate) seat: Seat,
     pub(crate) router: Rc<Router>,
     /// Held by every answer in the making.
     pub(crate) watch: DrainWatch,
@@ -82,7 +82,7 @@ pub(crate) async fn serve(listeners: Listeners, facts: Facts) {
 /// Answers a connection in a task of its own, which its limits end soon.
 fn receive(stream: TcpStream, facts: &Rc<Facts>, open: &Rc<Cell<usize>>) {
     if open.get() >= CONNECTIONS {
-        facts.slot.add(Counter::AdminRefused, 1);
+        facts.seat.add(Counter::AdminRefused, 1);
         return;
     }
     let place = Place::take(open);
@@ -164,7 +164,7 @@ async fn answer(request: Request<Incoming>, facts: Rc<Facts>) -> Result<Answer, 
 
 /// Whether the answering worker can serve requests, or why not.
 fn readiness(facts: &Facts) -> Result<(), String> {
-    match facts.slot.life().state {
+    match facts.seat.life().state {
         State::Serving => {}
         state => return Err(format!("not ready: this worker is {}", state.as_str())),
     }

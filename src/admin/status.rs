@@ -32,7 +32,7 @@ pub(super) async fn status(facts: &Facts) -> Json {
         "configured": since(facts.source.board.configured()).as_secs(),
         "reloads": reloads(facts),
         "master": { "pid": master, "memory": resident(master) },
-        "cgroupMemory": facts.slot.level(Gauge::CgroupMemory),
+        "cgroupMemory": facts.seat.level(Gauge::CgroupMemory),
         "answeredBy": facts.number,
         "ready": super::readiness(facts).err().map_or(json!(true), Json::from),
         "workers": workers,

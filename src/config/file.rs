@@ -5,20 +5,19 @@
 //! `resolve`. Times are in seconds, fractions allowed where not said otherwise.
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value as Json;
+use serde::{Deserialize, Serialize};
 
 use super::driver_url::DriverUrl;
 use super::forms::{Bind, OneOrMany};
 use super::legacy::OldRedis;
 use super::log_file::{Log, LogEntry, LogFilter, LogMask, LogNames, LogQueue};
 use super::memory::WrittenMemory;
+use super::section::section;
 use super::telemetry::WrittenTelemetry;
 use super::values::{
     Account, Address, Count, Hidden, PathText, Port, Range, Seconds, Whole, WholeSeconds,
 };
-use super::written::{Read, Written, Wrong};
+use super::written::Written;
 
 /// The file, `config.json`. Times are in seconds.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -253,21 +252,6 @@ pub(super) struct Certificate {
     pub(super) strict_sni: Written<bool>,
 }
 
-/// A section: what is wrong in it is told by its parts.
-macro_rules! section {
-    ($($section:ty),*) => {$(
-        impl Read for $section {
-            fn read(json: &Json) -> Result<Self, Wrong> {
-                section(json)
-            }
-
-            fn tell<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.serialize(serializer)
-            }
-        }
-    )*};
-}
-
 section!(
     File,
     Server,
@@ -284,12 +268,3 @@ section!(
     LogNames,
     LogQueue
 );
-
-/// Reads a section.
-pub(super) fn section<T: DeserializeOwned>(json: &Json) -> Result<T, Wrong> {
-    // Serde would read an array as a section, too, by the order of its fields.
-    if !json.is_object() {
-        return Err(Wrong::no(json, "object of settings"));
-    }
-    T::deserialize(json).map_err(|error| Wrong(error.to_string()))
-}

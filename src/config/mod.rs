@@ -28,6 +28,7 @@ mod memory;
 mod origin;
 mod quick;
 mod resolve;
+mod section;
 mod show;
 mod show_log;
 mod telemetry;

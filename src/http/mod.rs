@@ -116,7 +116,7 @@ fn record_refused(
         (None, _) if phase == Phase::Head && error.is_some() => {
             proxy.record_refused(link, 0, End::ClientGone);
         }
-        (None, _) if link.read() == 0 => proxy.slot().add(Counter::SilentConnections, 1),
+        (None, _) if link.read() == 0 => proxy.seat().add(Counter::SilentConnections, 1),
         (None, _) => {}
     }
 }
@@ -139,9 +139,9 @@ async fn carry_switch<C: AsyncRead + AsyncWrite + Unpin>(
     client: &mut C,
     ahead: Bytes,
 ) -> TunnelEnd {
-    let slot = proxy.slot();
-    slot.add(Counter::Tunnels, 1);
-    let _open = slot.hold(Gauge::OpenTunnels);
+    let seat = proxy.seat();
+    seat.add(Counter::Tunnels, 1);
+    let _open = seat.hold(Gauge::OpenTunnels);
     link.may_last();
     let end = tunnel(
         (client, ahead),

@@ -84,7 +84,7 @@ impl Proxy {
     fn draw_retry(&self, frontend: &str) -> bool {
         let drawn = self.budget.borrow_mut().draw(frontend, Instant::now());
         if !drawn {
-            self.sinks.slot.add(Counter::RetriesRefused, 1);
+            self.sinks.seat.add(Counter::RetriesRefused, 1);
         }
         drawn
     }
@@ -110,7 +110,7 @@ impl Proxy {
 
     fn mark_dead(&self, (host, route): (&Host, &Route), id: BackendId) {
         if self.router.mark_dead(host, &route.frontend, id) {
-            self.sinks.slot.add(Counter::DeadMarks, 1);
+            self.sinks.seat.add(Counter::DeadMarks, 1);
         }
     }
 

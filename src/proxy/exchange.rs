@@ -112,7 +112,7 @@ impl Exchange {
     }
 
     fn blank(sinks: &Rc<Sinks>, link: &Rc<Downlink>, client: IpAddr, began: Instant) -> Box<Self> {
-        sinks.slot.shift(Gauge::OpenExchanges, 1);
+        sinks.seat.shift(Gauge::OpenExchanges, 1);
         Box::new(Self {
             sinks: Rc::clone(sinks),
             link: Rc::clone(link),
@@ -173,9 +173,9 @@ impl Exchange {
 
     /// Begins an attempt.
     pub(crate) fn begin_attempt(&mut self, id: BackendId, backend: &Rc<Backend>) {
-        self.sinks.slot.add(Counter::Attempts, 1);
+        self.sinks.seat.add(Counter::Attempts, 1);
         if !self.attempts.is_empty() {
-            self.sinks.slot.add(Counter::Retries, 1);
+            self.sinks.seat.add(Counter::Retries, 1);
         }
         let tracer = &self.sinks.tracer;
         self.attempts.push(Attempt {
@@ -224,8 +224,8 @@ impl Exchange {
             return;
         }
         let now = Instant::now();
-        self.sinks.slot.shift(Gauge::OpenExchanges, -1);
-        self.sinks.slot.add(Counter::Exchanges, 1);
+        self.sinks.seat.shift(Gauge::OpenExchanges, -1);
+        self.sinks.seat.add(Counter::Exchanges, 1);
         let (bytes_received, bytes_sent, body_bytes_sent) = self.link.settle();
         let target = self.line.as_ref().map(|line| written_target(&line.uri));
         let request = self.line.as_ref().zip(target.as_deref());

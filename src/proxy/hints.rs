@@ -9,21 +9,21 @@ use std::task::Context;
 
 use super::Downlink;
 use crate::relay::Interim;
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 
 /// The 1xx responses of one exchange.
 pub(super) struct Hints {
     interim: Arc<Interim>,
-    slot: Slot,
+    seat: Seat,
     lost: Cell<u64>,
 }
 
 impl Hints {
     /// None yet.
-    pub(super) fn new(slot: Slot) -> Self {
+    pub(super) fn new(seat: Seat) -> Self {
         Self {
             interim: Arc::default(),
-            slot,
+            seat,
             lost: Cell::new(0),
         }
     }
@@ -50,7 +50,7 @@ impl Drop for Hints {
     fn drop(&mut self) {
         let lost = self.lost.get() + self.interim.let_go();
         if lost > 0 {
-            self.slot.add(Counter::InterimLost, lost);
+            self.seat.add(Counter::InterimLost, lost);
         }
     }
 }

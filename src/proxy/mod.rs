@@ -55,7 +55,7 @@ use crate::error::End;
 use crate::listener::Downstream;
 use crate::relay::RequestBody;
 use crate::route::{Route, RouteError, Router};
-use crate::scoreboard::Slot;
+use crate::scoreboard::Seat;
 use crate::telemetry::{AccessLog, Methods, Metrics, Tracer};
 use crate::upstream::Upstreams;
 use crate::vhost::Host;
@@ -82,22 +82,22 @@ impl Proxy {
     /// The proxy of this worker; starts the tasks of router and pool on the current runtime.
     pub(crate) fn start(
         config: Rc<Config>,
-        slot: Slot,
+        seat: Seat,
         access_log: Rc<AccessLog>,
         tracer: Rc<Tracer>,
     ) -> Rc<Self> {
         let methods = Methods::new(&config.telemetry.known_methods);
         Rc::new(Self {
-            router: Router::start(&config, slot),
-            upstreams: Upstreams::start(&config, slot),
+            router: Router::start(&config, seat),
+            upstreams: Upstreams::start(&config, seat),
             pages: Pages::new(config.server.static_dir.clone()),
             budget: RefCell::default(),
             https_port: redirect::https_port(&config),
             sinks: Rc::new(Sinks {
                 access_log,
-                metrics: Metrics::new(slot, methods, config.telemetry.exemplars),
+                metrics: Metrics::new(seat, methods, config.telemetry.exemplars),
                 tracer,
-                slot,
+                seat,
                 is_ending: Cell::new(false),
             }),
             config,
@@ -129,8 +129,8 @@ impl Proxy {
     }
 
     /// The counters of this worker.
-    pub(crate) fn slot(&self) -> Slot {
-        self.sinks.slot
+    pub(crate) fn seat(&self) -> Seat {
+        self.sinks.seat
     }
 
     /// Records a head that was refused before it became a request.
@@ -187,7 +187,7 @@ impl Proxy {
         head: Parts,
         body: Incoming,
     ) -> Result<Answer, OwnAnswer> {
-        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding, self.slot());
+        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding, self.seat());
         if exchange.link().is_stream() {
             exchange.upload.clone_from(&outgoing.upload);
         }

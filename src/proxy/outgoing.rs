@@ -13,7 +13,7 @@ use super::headers::{self, Forwarding};
 use super::hints::Hints;
 use super::retry::Repeatable;
 use crate::relay::{RequestBody, Upload};
-use crate::scoreboard::Slot;
+use crate::scoreboard::Seat;
 
 /// A request as it goes to backends, for as many attempts as it takes.
 pub(super) struct Outgoing {
@@ -32,7 +32,7 @@ impl Outgoing {
         mut head: Parts,
         body: Incoming,
         forwarding: &Forwarding,
-        slot: Slot,
+        seat: Seat,
     ) -> Self {
         let expects_continue = headers::expects_continue(&head.headers, head.version);
         let is_upgrade =
@@ -51,7 +51,7 @@ impl Outgoing {
             head.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
         // RFC 9110 §15.2: a 1xx is not sent to an HTTP/1.0 client.
-        let hints = (head.version == Version::HTTP_11).then(|| Hints::new(slot));
+        let hints = (head.version == Version::HTTP_11).then(|| Hints::new(seat));
         let gate = hints.as_ref().filter(|_| expects_continue);
         let gate = gate.map(|hints| Arc::clone(hints.interim()));
         Self {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::balance::BackendSet;
 use crate::config::{Config, Driver};
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 use crate::telemetry::{self, Event};
 use crate::vhost::{Backend, BackendId, Frontend, Host, Options};
 use cache::Cache;
@@ -154,19 +154,19 @@ pub(crate) struct Router {
     cache: Option<RefCell<Cache<Option<Route>>>>,
     /// When the latest route came into the cache.
     latest: Cell<Option<Instant>>,
-    slot: Slot,
+    seat: Seat,
 }
 
 impl Router {
     /// A router for this configuration; starts what it needs on the current runtime (connections,
     /// subscription, file watch), which ends when the last handle is dropped.
-    pub(crate) fn start(config: &Config, slot: Slot) -> Rc<Self> {
+    pub(crate) fn start(config: &Config, seat: Seat) -> Rc<Self> {
         let ttl = config.server.dead_backend_ttl;
         let cache = config.server.lru_cache;
         let store: Box<dyn RouteStore> = match &config.driver {
             Driver::Redis(driver) => {
                 let terms = redis::Terms::new(ttl, cache);
-                Box::new(redis::RedisStore::start(driver, terms, slot))
+                Box::new(redis::RedisStore::start(driver, terms, seat))
             }
             Driver::File(path) => Box::new(file::FileStore::start(path.clone(), ttl)),
             Driver::Routes(routes) => Box::new(table::TableStore::new(routes, ttl)),
@@ -175,7 +175,7 @@ impl Router {
             store,
             cache: cache.map(|cache| RefCell::new(Cache::new(cache.size, cache.ttl))),
             latest: Cell::new(None),
-            slot,
+            seat,
         })
     }
 
@@ -194,9 +194,9 @@ impl Router {
             Lookup::Pending(wait) => wait.await,
         };
         match &answer {
-            Err(RouteError::Unavailable { .. }) => self.slot.add(Counter::LookupFailures, 1),
+            Err(RouteError::Unavailable { .. }) => self.seat.add(Counter::LookupFailures, 1),
             Ok(_) | Err(RouteError::NotFound) => {
-                self.slot.add(Counter::Lookups, 1);
+                self.seat.add(Counter::Lookups, 1);
                 self.keep(host, &answer);
             }
         }

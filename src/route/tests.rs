@@ -92,8 +92,8 @@ fn run<F: Future<Output = ()>>(test: F) {
 #[test]
 fn lookups_are_counted_whatever_they_find() {
     run(async {
-        let slot = Slot::detached();
-        let router = Router::start(&config(routes(&["http://a"]), None), slot);
+        let seat = Seat::detached();
+        let router = Router::start(&config(routes(&["http://a"]), None), seat);
         let route = router
             .resolve(&host("a.test"), &Cell::default())
             .await
@@ -104,15 +104,15 @@ fn lookups_are_counted_whatever_they_find() {
         );
         let missing = router.resolve(&host("b.test"), &Cell::default()).await;
         assert!(matches!(missing, Err(RouteError::NotFound)));
-        assert_eq!(slot.count(Counter::Lookups), 2);
-        assert_eq!(slot.count(Counter::LookupFailures), 0);
+        assert_eq!(seat.count(Counter::Lookups), 2);
+        assert_eq!(seat.count(Counter::LookupFailures), 0);
     });
 }
 
 #[test]
 fn failures_are_counted_and_never_kept() {
     run(async {
-        let slot = Slot::detached();
+        let seat = Seat::detached();
         let read = RedisServer {
             address: RedisAddress::Unix("/nonexistent/redis.sock".into()),
             username: None,
@@ -124,7 +124,7 @@ fn failures_are_counted_and_never_kept() {
             write: None,
             prefix: String::new(),
         });
-        let router = Router::start(&config(driver, cache(10)), slot);
+        let router = Router::start(&config(driver, cache(10)), seat);
         for _ in 0..2 {
             let answer = router.resolve(&host("a.test"), &Cell::default()).await;
             assert!(
@@ -132,8 +132,8 @@ fn failures_are_counted_and_never_kept() {
                 "{answer:?}"
             );
         }
-        assert_eq!(slot.count(Counter::Lookups), 0);
-        assert_eq!(slot.count(Counter::LookupFailures), 2);
+        assert_eq!(seat.count(Counter::Lookups), 0);
+        assert_eq!(seat.count(Counter::LookupFailures), 2);
     });
 }
 
@@ -148,7 +148,7 @@ fn a_sole_backend_and_what_is_no_backend_are_never_marked() {
             (&["http://a", "nonsense"], 0, true),
         ];
         for (backends, id, expected) in cases {
-            let router = Router::start(&config(routes(backends), None), Slot::detached());
+            let router = Router::start(&config(routes(backends), None), Seat::detached());
             let route = router
                 .resolve(&host("a.test"), &Cell::default())
                 .await
@@ -168,8 +168,8 @@ fn a_sole_backend_and_what_is_no_backend_are_never_marked() {
 #[test]
 fn the_cache_answers_until_a_mark_of_ours() {
     run(async {
-        let slot = Slot::detached();
-        let router = Router::start(&config(routes(&["http://a", "http://b"]), cache(10)), slot);
+        let seat = Seat::detached();
+        let router = Router::start(&config(routes(&["http://a", "http://b"]), cache(10)), seat);
         let name = host("a.test");
         let sources = async || {
             router
@@ -187,7 +187,7 @@ fn the_cache_answers_until_a_mark_of_ours() {
             let answer = router.resolve(&missing, &Cell::default()).await;
             assert!(matches!(answer, Err(RouteError::NotFound)));
         }
-        assert_eq!(slot.count(Counter::Lookups), 2);
+        assert_eq!(seat.count(Counter::Lookups), 2);
         let route = router.resolve(&name, &Cell::default()).await.unwrap();
         assert!(router.mark_dead(&name, &route.frontend, 1));
         let route = router.resolve(&name, &Cell::default()).await.unwrap();

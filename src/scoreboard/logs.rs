@@ -33,7 +33,7 @@ pub(crate) enum LogCounter {
 
 /// The counts of one log of one worker.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LogSlot {
+pub(crate) struct LogSeat {
     seat: Seat,
     first: usize,
 }
@@ -41,9 +41,9 @@ pub(crate) struct LogSlot {
 impl Seat {
     /// The counts of a log, by its place in the configuration. Panics beyond [`LOGS`]: the
     /// configuration allows no more.
-    pub(crate) fn log(self, index: usize) -> LogSlot {
+    pub(crate) fn log(self, index: usize) -> LogSeat {
         assert!(index < LOGS, "the configuration allows {LOGS} logs");
-        LogSlot {
+        LogSeat {
             seat: self,
             first: FIRST_LOG + index * LOG_CELLS,
         }
@@ -68,7 +68,7 @@ impl Seat {
     }
 }
 
-impl LogSlot {
+impl LogSeat {
     /// Adds to a count.
     pub(crate) fn add(self, counter: LogCounter, count: u64) {
         let cell = &self.seat.cells[self.first + counter as usize];

@@ -28,7 +28,7 @@ use super::Record;
 use super::syslog::Daemon;
 use super::writer::Way;
 use crate::config::{self, MAX_LOGS, Target};
-use crate::scoreboard::{LOGS, Slot};
+use crate::scoreboard::{LOGS, Seat};
 use batch::Limit;
 pub(super) use clock::Clock;
 pub(crate) use example::example_line;
@@ -44,12 +44,12 @@ pub(crate) struct Process {
     pub(crate) hostname: String,
     /// Process id.
     pub(crate) pid: u32,
-    /// Slot of the worker.
+    /// Seat of the worker.
     pub(crate) worker: usize,
 }
 
 impl Process {
-    /// This process, as the worker of a slot.
+    /// This process, which has this seat.
     pub(crate) fn here(worker: usize) -> Self {
         let hostname = nix::unistd::gethostname().unwrap_or_default();
         Self {
@@ -73,7 +73,7 @@ impl AccessLog {
     pub(crate) fn start(
         configs: &[config::AccessLog],
         descriptors: Vec<Option<OwnedFd>>,
-        slot: Slot,
+        seat: Seat,
         process: Process,
     ) -> Self {
         let process = Rc::new(process);
@@ -85,7 +85,7 @@ impl AccessLog {
                 (_, None) => return None,
             };
             let limit = Limit::new(config.queue);
-            Some(Log::start(config, way, slot.log(index), &process, limit))
+            Some(Log::start(config, way, seat.log(index), &process, limit))
         });
         let variables = configs.iter().flat_map(|config| config.format.variables());
         let mut headers: Vec<_> = variables.filter_map(config::Variable::header).collect();

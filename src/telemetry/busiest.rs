@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::names::OTHER_VHOSTS;
-use crate::scoreboard::{Counter, Slot, Visit, shown_name};
+use crate::scoreboard::{Counter, Seat, Visit, shown_name};
 
 /// Requests between two changes of places.
 const ROUND: u32 = 8_192;
@@ -19,7 +19,7 @@ const WATCHED: usize = 4;
 const OTHER: usize = 0;
 
 pub(super) struct Busiest {
-    slot: Slot,
+    seat: Seat,
     places: HashMap<Box<str>, usize>,
     /// Places without a name, the first one last.
     free: Vec<usize>,
@@ -30,11 +30,11 @@ pub(super) struct Busiest {
 }
 
 impl Busiest {
-    /// Takes over the names that the last worker of this slot left; a name that it did not finish
+    /// Takes over the names that the last worker of this seat left; a name that it did not finish
     /// writing is given up with its counts.
-    pub(super) fn new(slot: Slot) -> Self {
-        let count = slot.vhost_places();
-        let named = |place| slot.visits(place).map(|vhost| vhost.name.into_boxed_str());
+    pub(super) fn new(seat: Seat) -> Self {
+        let count = seat.vhost_places();
+        let named = |place| seat.visits(place).map(|vhost| vhost.name.into_boxed_str());
         let names = (1..=count).filter_map(|place| Some((named(place)?, place)));
         let places: HashMap<_, _> = names.collect();
         let taken: HashSet<_> = places.values().copied().collect();
@@ -47,14 +47,14 @@ impl Busiest {
             hits: vec![0; count + 1],
             watched: HashMap::new(),
             left: ROUND,
-            slot,
+            seat,
         }
     }
 
     /// Counts a request.
     pub(super) fn visit(&mut self, vhost: &str, visit: &Visit) {
         let place = self.place(vhost);
-        self.slot.visit(place, visit);
+        self.seat.visit(place, visit);
         self.hits[place] += 1;
         self.left -= 1;
         if self.left == 0 {
@@ -73,7 +73,7 @@ impl Busiest {
         }
         if let Some(place) = self.free.pop() {
             // Nobody's before, so nothing is given up.
-            self.slot.rename_vhost(place, vhost);
+            self.seat.rename_vhost(place, vhost);
             self.places.insert(vhost.into(), place);
             return place;
         }
@@ -84,7 +84,7 @@ impl Busiest {
     fn watch(&mut self, vhost: &str) {
         if let Some(count) = self.watched.get_mut(vhost) {
             *count += 1;
-        } else if self.watched.len() < self.slot.vhost_places() * WATCHED {
+        } else if self.watched.len() < self.seat.vhost_places() * WATCHED {
             self.watched.insert(vhost.into(), 1);
         } else {
             self.watched.retain(|_, count| {
@@ -111,13 +111,13 @@ impl Busiest {
         if changes.is_empty() {
             return;
         }
-        let Some(moves) = self.slot.begin_moves() else {
+        let Some(moves) = self.seat.begin_moves() else {
             return;
         };
         for (vhost, place) in changes {
             self.places.retain(|_, taken| *taken != place);
             let forgotten = moves.give(place, &vhost);
-            self.slot.add(Counter::VhostRequestsForgotten, forgotten);
+            self.seat.add(Counter::VhostRequestsForgotten, forgotten);
             self.places.insert(vhost, place);
         }
     }
@@ -137,37 +137,37 @@ mod tests {
         bytes_sent: 10,
     };
 
-    fn names(slot: Slot) -> Vec<String> {
-        let places = 1..=slot.vhost_places();
+    fn names(seat: Seat) -> Vec<String> {
+        let places = 1..=seat.vhost_places();
         places
-            .filter_map(|place| Some(slot.visits(place)?.name))
+            .filter_map(|place| Some(seat.visits(place)?.name))
             .collect()
     }
 
-    fn shown(slot: Slot) -> u64 {
-        let places = 0..=slot.vhost_places();
+    fn shown(seat: Seat) -> u64 {
+        let places = 0..=seat.vhost_places();
         let shown: u64 = places
-            .filter_map(|place| Some(slot.visits(place)?.requests()))
+            .filter_map(|place| Some(seat.visits(place)?.requests()))
             .sum();
-        shown + slot.count(Counter::VhostRequestsForgotten)
+        shown + seat.count(Counter::VhostRequestsForgotten)
     }
 
     #[test]
     fn the_first_have_places_the_rest_are_others_and_nothing_is_lost() {
-        let slot = Slot::detached();
-        let mut busiest = Busiest::new(slot);
+        let seat = Seat::detached();
+        let mut busiest = Busiest::new(seat);
         for number in 0..1_000 {
             busiest.visit(&format!("v{number}"), &VISIT);
         }
-        assert_eq!(names(slot), ["v0", "v1"]);
-        assert_eq!(slot.visits(OTHER).unwrap().requests(), 998);
+        assert_eq!(names(seat), ["v0", "v1"]);
+        assert_eq!(seat.visits(OTHER).unwrap().requests(), 998);
         assert!(busiest.watched.len() <= 2 * WATCHED);
     }
 
     #[test]
     fn a_busy_newcomer_takes_the_place_of_a_quiet_one() {
-        let slot = Slot::detached();
-        let mut busiest = Busiest::new(slot);
+        let seat = Seat::detached();
+        let mut busiest = Busiest::new(seat);
         let requests = 4 * ROUND;
         for number in 0..requests {
             let vhost = match number {
@@ -178,10 +178,10 @@ mod tests {
             };
             busiest.visit(&vhost, &VISIT);
         }
-        let mut names = names(slot);
+        let mut names = names(seat);
         names.sort_unstable();
         assert_eq!(names, ["newcomer", "steady"]);
-        assert_eq!(shown(slot), u64::from(requests));
+        assert_eq!(shown(seat), u64::from(requests));
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         let sum = || {
             let shown = slots
                 .iter()
-                .flat_map(|slot| (1..=slot.vhost_places()).filter_map(|place| slot.visits(place)));
+                .flat_map(|seat| (1..=seat.vhost_places()).filter_map(|place| seat.visits(place)));
             let shared = shown.filter(|vhost| vhost.name == "shared");
             shared.map(|vhost| vhost.requests()).sum::<u64>()
         };
@@ -213,41 +213,41 @@ mod tests {
 
     #[test]
     fn a_vhost_by_the_name_of_all_others_is_one_of_them() {
-        let slot = Slot::detached();
-        let mut busiest = Busiest::new(slot);
+        let seat = Seat::detached();
+        let mut busiest = Busiest::new(seat);
         busiest.visit("other", &VISIT);
         busiest.visit("", &VISIT);
-        assert_eq!(names(slot), Vec::<String>::new());
-        assert_eq!(slot.visits(OTHER).unwrap().requests(), 2);
+        assert_eq!(names(seat), Vec::<String>::new());
+        assert_eq!(seat.visits(OTHER).unwrap().requests(), 2);
     }
 
     #[test]
     fn names_that_are_shown_alike_share_a_place() {
-        let slot = Slot::detached();
-        let mut busiest = Busiest::new(slot);
+        let seat = Seat::detached();
+        let mut busiest = Busiest::new(seat);
         let long = "v".repeat(200);
         busiest.visit(&format!("{long}1"), &VISIT);
         busiest.visit(&format!("{long}2"), &VISIT);
-        assert_eq!(names(slot).len(), 1);
-        assert_eq!(slot.visits(1).unwrap().requests(), 2);
+        assert_eq!(names(seat).len(), 1);
+        assert_eq!(seat.visits(1).unwrap().requests(), 2);
     }
 
     #[test]
     fn a_successor_goes_on_with_the_same_places() {
-        let slot = Slot::detached();
-        Busiest::new(slot).visit("a", &VISIT);
-        let mut successor = Busiest::new(slot);
+        let seat = Seat::detached();
+        Busiest::new(seat).visit("a", &VISIT);
+        let mut successor = Busiest::new(seat);
         successor.visit("b", &VISIT);
         successor.visit("a", &VISIT);
-        assert_eq!(names(slot), ["a", "b"]);
-        assert_eq!(slot.visits(1).unwrap().requests(), 2);
+        assert_eq!(names(seat), ["a", "b"]);
+        assert_eq!(seat.visits(1).unwrap().requests(), 2);
     }
 
     #[test]
     fn a_name_is_cut_at_a_letter_and_may_be_empty_of_meaning() {
-        let slot = Slot::detached();
+        let seat = Seat::detached();
         let long = "ä".repeat(200);
-        Busiest::new(slot).visit(&long, &VISIT);
-        assert_eq!(names(slot), ["ä".repeat(60)]);
+        Busiest::new(seat).visit(&long, &VISIT);
+        assert_eq!(names(seat), ["ä".repeat(60)]);
     }
 }

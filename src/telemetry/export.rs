@@ -7,6 +7,7 @@
 mod delivery;
 mod judge;
 mod retry;
+mod run;
 mod sender;
 mod tls;
 mod transport;
@@ -27,8 +28,9 @@ use tokio::task::JoinHandle;
 use super::events::{Event, emit};
 use super::otlp::Envelope;
 use crate::config::{ExportQueue, Traces};
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 pub(super) use delivery::Delivery;
+pub(super) use run::run;
 use sender::Sender;
 
 /// Bytes of spans that may wait in a worker, whatever their number.
@@ -63,7 +65,7 @@ struct Batch {
 
 /// What worker and thread both count.
 struct Shared {
-    slot: Slot,
+    seat: Seat,
     /// Spans handed over and not settled yet.
     waiting: AtomicU64,
     /// Their bytes.
@@ -74,7 +76,7 @@ struct Shared {
 
 impl Shared {
     fn lose(&self, counter: Counter, spans: u64) {
-        self.slot.add(counter, spans);
+        self.seat.add(counter, spans);
         self.untold.fetch_add(spans, Ordering::Relaxed);
     }
 
@@ -95,12 +97,12 @@ impl Export {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start(traces: &Traces, envelope: Envelope, slot: Slot) -> io::Result<Self> {
+    pub(super) fn start(traces: &Traces, envelope: Envelope, seat: Seat) -> io::Result<Self> {
         let (queue, batches) = mpsc::channel(QUEUE_BATCHES);
         let (ending, is_ending) = watch::channel(false);
         let (finished, done) = sync_channel(1);
         let shared = Arc::new(Shared {
-            slot,
+            seat,
             waiting: AtomicU64::new(0),
             waiting_bytes: AtomicU64::new(0),
             untold: AtomicU64::new(0),
@@ -131,7 +133,7 @@ impl Export {
         let is_first = batch.spans == 0;
         let spans = encode(&mut batch.bytes);
         batch.spans += spans;
-        self.shared.slot.add(Counter::SpansQueued, spans);
+        self.shared.seat.add(Counter::SpansQueued, spans);
         if batch.spans >= self.bounds.batch as u64 || batch.bytes.len() >= BATCH_BYTES {
             self.hand_over(&mut batch);
         } else if is_first {
@@ -197,7 +199,7 @@ impl Export {
             return;
         }
         let left = self.shared.waiting.swap(0, Ordering::Relaxed);
-        self.shared.slot.add(Counter::SpansFailed, left);
+        self.shared.seat.add(Counter::SpansFailed, left);
         emit(&Event::Problem {
             doing: "ending the export of spans",
             error: &format_args!("{left} spans are not sent yet and end with the process"),

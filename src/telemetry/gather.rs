@@ -157,8 +157,8 @@ fn identity(sink: &mut impl Sink, source: &Source) {
 
 async fn requests(sink: &mut impl Sink, methods: &Methods, snapshot: &Snapshot) {
     let mut all: BTreeMap<u64, Series> = BTreeMap::new();
-    for (_, slot) in &snapshot.seats {
-        for (key, series) in slot.requests() {
+    for (_, seat) in &snapshot.seats {
+        for (key, series) in seat.requests() {
             all.entry(key).or_insert(Series::EMPTY).merge(&series);
         }
         yield_now().await;
@@ -240,8 +240,8 @@ fn ends(sink: &mut impl Sink, snapshot: &Snapshot) {
     ] {
         sink.begin(metric);
         for (end, word) in WORDS.iter().enumerate() {
-            let slots = snapshot.seats.iter();
-            let count: u64 = slots.map(|(_, slot)| slot.tallied(tally, end)).sum();
+            let seats = snapshot.seats.iter();
+            let count: u64 = seats.map(|(_, seat)| seat.tallied(tally, end)).sum();
             sink.sample(&[(names::END, word)], count);
         }
     }

@@ -1,4 +1,4 @@
-//! Metrics of finished exchanges: from the record to the cells of this worker's slot.
+//! Metrics of finished exchanges: from the record to the cells of this worker's seat.
 //!
 //! The one place where requests are measured; a few relaxed additions each. Reading them is the
 //! admin listener's.
@@ -11,42 +11,42 @@ use super::methods::Methods;
 use super::names::{METHODS, VERSIONS, WORDS, place};
 use super::record::{AttemptRecord, Record};
 use crate::config::Exemplars;
-use crate::scoreboard::{Counter, Slot, Tally, Timing, Visit};
+use crate::scoreboard::{Counter, Seat, Tally, Timing, Visit};
 
 /// Switching Protocols: from there on the exchange is a tunnel.
 const SWITCHED: u16 = 101;
 
 /// Measures what this worker finishes.
 pub(crate) struct Metrics {
-    slot: Slot,
+    seat: Seat,
     methods: Methods,
     exemplars: Exemplars,
     busiest: RefCell<Busiest>,
 }
 
 impl Metrics {
-    /// Goes on where the last worker of this slot stopped.
-    pub(crate) fn new(slot: Slot, methods: Methods, exemplars: Exemplars) -> Self {
+    /// Goes on where the last worker of this seat stopped.
+    pub(crate) fn new(seat: Seat, methods: Methods, exemplars: Exemplars) -> Self {
         Self {
-            slot,
+            seat,
             methods,
             exemplars,
-            busiest: RefCell::new(Busiest::new(slot)),
+            busiest: RefCell::new(Busiest::new(seat)),
         }
     }
 
     /// Measures a finished exchange; one whose trace is exported may be remembered as an example of
     /// its duration.
     pub(crate) fn record(&self, record: &Record<'_>, is_exported: bool) {
-        let slot = self.slot;
-        slot.tally(Tally::Exchanges, place(&WORDS, record.end));
-        slot.add(Counter::BytesReceived, record.bytes_received);
-        slot.add(Counter::BytesSent, record.bytes_sent);
+        let seat = self.seat;
+        seat.tally(Tally::Exchanges, place(&WORDS, record.end));
+        seat.add(Counter::BytesReceived, record.bytes_received);
+        seat.add(Counter::BytesSent, record.bytes_sent);
         if record.status == SWITCHED {
             let before = record.responded.unwrap_or_default();
-            slot.time(Timing::Tunnel, record.total.saturating_sub(before));
+            seat.time(Timing::Tunnel, record.total.saturating_sub(before));
         } else {
-            slot.time_request(
+            seat.time_request(
                 Labels::of(record, &self.methods).pack(),
                 record.total,
                 self.exemplar(record, is_exported),
@@ -92,12 +92,12 @@ impl Metrics {
             (None, "redis_unavailable") => Timing::LookupUnavailable,
             (None, _) => Timing::LookupNotFound,
         };
-        self.slot.time(timing, lookup.took);
+        self.seat.time(timing, lookup.took);
     }
 
     fn measure_attempt(&self, attempt: &AttemptRecord<'_>, end: &str) {
-        let slot = self.slot;
-        slot.tally(Tally::Attempts, place(&WORDS, end));
+        let seat = self.seat;
+        seat.tally(Tally::Attempts, place(&WORDS, end));
         let waited = (!attempt.waited.is_zero()).then_some(attempt.waited);
         for (timing, took) in [
             (Timing::Wait, waited),
@@ -107,7 +107,7 @@ impl Metrics {
             (Timing::FirstByte, attempt.headed),
         ] {
             if let Some(took) = took {
-                slot.time(timing, took);
+                seat.time(timing, took);
             }
         }
     }
@@ -207,14 +207,14 @@ mod tests {
 
     #[test]
     fn a_record_moves_its_cells_and_no_others() {
-        let slot = Slot::detached();
-        let metrics = Metrics::new(slot, methods(), Exemplars::TraceBased);
+        let seat = Seat::detached();
+        let metrics = Metrics::new(seat, methods(), Exemplars::TraceBased);
         metrics.record(&traced(Some(SpanId([0, 0, 0, 0, 0, 0, 0, 3]))), true);
-        assert_eq!(slot.tallied(Tally::Exchanges, 0), 1);
-        assert_eq!(slot.tallied(Tally::Attempts, 0), 1);
-        assert_eq!(slot.count(Counter::BytesSent), 101);
-        assert_eq!(slot.count(Counter::BytesReceived), 80);
-        let requests: Vec<_> = slot.requests().collect();
+        assert_eq!(seat.tallied(Tally::Exchanges, 0), 1);
+        assert_eq!(seat.tallied(Tally::Attempts, 0), 1);
+        assert_eq!(seat.count(Counter::BytesSent), 101);
+        assert_eq!(seat.count(Counter::BytesReceived), 80);
+        let requests: Vec<_> = seat.requests().collect();
         assert_eq!(requests.len(), 1);
         let (key, series) = &requests[0];
         let labels = Labels::unpack(*key);
@@ -223,10 +223,10 @@ mod tests {
         assert_eq!((series.buckets[2], series.sum), (1, 12_000_000));
         let ids = series.exemplars[2].map(|exemplar| (exemplar.trace, exemplar.span));
         assert_eq!(ids, Some((7, 3)));
-        assert_eq!(slot.timed(Timing::LookupRedis).1, 300_000);
-        assert_eq!(slot.timed(Timing::Connect).0.iter().sum::<u64>(), 1);
-        assert_eq!(slot.timed(Timing::Resolve).0.iter().sum::<u64>(), 0);
-        assert_eq!(slot.visits(1).unwrap().name, "id-a.test");
+        assert_eq!(seat.timed(Timing::LookupRedis).1, 300_000);
+        assert_eq!(seat.timed(Timing::Connect).0.iter().sum::<u64>(), 1);
+        assert_eq!(seat.timed(Timing::Resolve).0.iter().sum::<u64>(), 0);
+        assert_eq!(seat.visits(1).unwrap().name, "id-a.test");
     }
 
     /// A record with a trace, in which we have this span.
@@ -260,9 +260,9 @@ mod tests {
             (AlwaysOff, true, span, false),
         ];
         for (exemplars, is_exported, span, expected) in cases {
-            let slot = Slot::detached();
-            Metrics::new(slot, methods(), exemplars).record(&traced(span), is_exported);
-            let (_, series) = slot.requests().next().unwrap();
+            let seat = Seat::detached();
+            Metrics::new(seat, methods(), exemplars).record(&traced(span), is_exported);
+            let (_, series) = seat.requests().next().unwrap();
             let has_one = series.exemplars[2].is_some();
             assert_eq!(has_one, expected, "{exemplars:?} {is_exported} {span:?}");
         }
@@ -270,19 +270,19 @@ mod tests {
 
     #[test]
     fn a_tunnel_is_no_request_of_days() {
-        let slot = Slot::detached();
+        let seat = Seat::detached();
         let record = Record {
             status: SWITCHED,
             total: Duration::from_secs(7_200),
             responded: Some(Duration::from_millis(3)),
             ..samples::record()
         };
-        Metrics::new(slot, methods(), Exemplars::TraceBased).record(&record, false);
-        assert_eq!(slot.requests().count(), 0);
-        let (buckets, sum) = slot.timed(Timing::Tunnel);
+        Metrics::new(seat, methods(), Exemplars::TraceBased).record(&record, false);
+        assert_eq!(seat.requests().count(), 0);
+        let (buckets, sum) = seat.timed(Timing::Tunnel);
         assert_eq!(buckets.iter().sum::<u64>(), 1);
         assert_eq!(sum, 7_199_997_000_000);
-        assert_eq!(slot.visits(1).unwrap().sum, 3_000_000);
+        assert_eq!(seat.visits(1).unwrap().sum, 3_000_000);
     }
 
     #[test]
@@ -292,16 +292,16 @@ mod tests {
             ("redis_unavailable", Timing::LookupUnavailable),
         ];
         for (end, timing) in cases {
-            let slot = Slot::detached();
+            let seat = Seat::detached();
             let record = Record {
                 end,
                 route: None,
                 attempts: &[],
                 ..samples::record()
             };
-            Metrics::new(slot, methods(), Exemplars::TraceBased).record(&record, false);
-            assert_eq!(slot.timed(timing).0.iter().sum::<u64>(), 1, "{end}");
-            assert_eq!(slot.visits(1), None, "{end}");
+            Metrics::new(seat, methods(), Exemplars::TraceBased).record(&record, false);
+            assert_eq!(seat.timed(timing).0.iter().sum::<u64>(), 1, "{end}");
+            assert_eq!(seat.visits(1), None, "{end}");
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::events::{Event, emit};
-use super::export::Delivery;
+use super::export::{Delivery, run};
 use super::gather::{Source, gather};
 use super::otlp::{self, Envelope};
 use crate::config::{MetricsPush, Telemetry};
@@ -130,20 +130,10 @@ struct Pusher {
 
 impl Pusher {
     fn run(self) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        match runtime {
-            Ok(runtime) => {
-                runtime.block_on(self.serve());
-                // A resolver that hangs must not hold up the end of the worker.
-                runtime.shutdown_background();
-            }
-            Err(error) => emit(&Event::Problem {
-                doing: "starting the push of metrics; this worker will push none",
-                error: &error,
-            }),
-        }
+        run(
+            "starting the push of metrics; this worker will push none",
+            self.serve(),
+        );
     }
 
     async fn serve(mut self) {

@@ -23,7 +23,7 @@ use super::export::Export;
 use super::methods::Methods;
 use super::otlp::{Encoder, Envelope};
 use crate::config::{Config, Propagator};
-use crate::scoreboard::Slot;
+use crate::scoreboard::Seat;
 pub(crate) use context::Trace;
 use context::{Remote, SAMPLED};
 use ids::Generator;
@@ -60,7 +60,7 @@ impl Tracer {
     /// # Errors
     ///
     /// When the system gives no randomness or no thread, or a certificate file is of no use.
-    pub(crate) fn start(config: &Config, slot: Slot) -> std::io::Result<Self> {
+    pub(crate) fn start(config: &Config, seat: Seat) -> std::io::Result<Self> {
         let telemetry = &config.telemetry;
         let ids = Generator::seeded()?;
         let instance = ids.trace().hex();
@@ -75,7 +75,7 @@ impl Tracer {
                     traces.limits,
                     &config.driver,
                 ),
-                export: Rc::new(Export::start(traces, envelope, slot)?),
+                export: Rc::new(Export::start(traces, envelope, seat)?),
             })
         });
         Ok(Self {

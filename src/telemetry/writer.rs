@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::events::{Event, emit};
 use super::syslog::{Daemon, Sent};
-use crate::scoreboard::{LogCounter, LogSlot};
+use crate::scoreboard::{LogCounter, LogSeat};
 
 /// How long a pipe that takes nothing is waited for, in milliseconds, before the rest of a batch is
 /// given up. The queue fills up meanwhile, and what it drops is counted by its owner.
@@ -92,18 +92,18 @@ pub(super) struct LineWriter {
     is_torn: bool,
     told: Option<Instant>,
     shared: Arc<Shared>,
-    slot: LogSlot,
+    seat: LogSeat,
 }
 
 impl LineWriter {
     /// A writer that appends here until it is given another file.
-    pub(super) fn new(way: Way, shared: Arc<Shared>, slot: LogSlot) -> Self {
+    pub(super) fn new(way: Way, shared: Arc<Shared>, seat: LogSeat) -> Self {
         Self {
             way,
             is_torn: false,
             told: None,
             shared,
-            slot,
+            seat,
         }
     }
 
@@ -161,10 +161,10 @@ impl LineWriter {
 
     /// Counts what became of a batch.
     fn count(&self, sent: Sent, taken: usize) {
-        self.slot.add(LogCounter::Written, sent.lines);
-        self.slot.add(LogCounter::Bytes, sent.bytes);
+        self.seat.add(LogCounter::Written, sent.lines);
+        self.seat.add(LogCounter::Bytes, sent.bytes);
         if sent.failed > 0 {
-            self.slot.add(LogCounter::Failed, sent.failed);
+            self.seat.add(LogCounter::Failed, sent.failed);
         }
         let mut done = lock(&self.shared.done);
         done.written += sent.lines;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
@@ -78,13 +79,13 @@ impl Termination {
     ) -> Result<Self, TerminationError> {
         let passphrase = bind.passphrase.as_ref().map(|secret| secret.0.as_str());
         let mut chain = read_certificates(&bind.cert)?;
-        for ca in &bind.ca {
-            chain.extend(read_certificates(ca)?);
-        }
+        let authorities = bind.ca.iter().map(|ca| read_certificates(ca));
+        let authorities = authorities.collect::<Result<Vec<_>, _>>()?.concat();
+        chain.extend(authorities.iter().cloned());
         let key = read(&bind.key)?;
         let credentials = Credentials::assemble(chain, &key, passphrase)
             .map_err(|error| TerminationError::about(&bind.key, &error))?;
-        let mut config = terms(bind)?;
+        let mut config = terms(bind, authorities)?;
         config.cert_resolver = Chosen::new([&credentials]);
         config.ticketer = Arc::new(tickets);
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
@@ -97,17 +98,18 @@ impl Termination {
 }
 
 /// Versions, cipher suites and what is asked of clients.
-fn terms(bind: &HttpsBind) -> Result<ServerConfig, TerminationError> {
+fn terms(
+    bind: &HttpsBind,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<ServerConfig, TerminationError> {
     let failed = |error: &dyn fmt::Display| TerminationError::about(&bind.cert, error);
-    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?;
     let builder = if bind.request_cert {
         let mut roots = RootCertStore::empty();
-        for ca in &bind.ca {
-            roots.add_parsable_certificates(read_certificates(ca)?);
-        }
-        let provider = Arc::new(default_provider());
+        roots.add_parsable_certificates(authorities);
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .allow_unauthenticated()
             .build()
@@ -123,9 +125,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TerminationError> {
     fs::read(path).map_err(|error: io::Error| TerminationError::about(path, &error))
 }
 
-fn read_certificates(
-    path: &Path,
-) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, TerminationError> {
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TerminationError> {
     certificates(&read(path)?).map_err(|error| TerminationError::about(path, &error))
 }
 

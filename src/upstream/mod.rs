@@ -40,7 +40,7 @@ use shared::{Groups, Patience, Sender};
 use tls::Tls;
 
 use crate::config::Config;
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 use crate::vhost::Backend;
 
 pub(crate) use body::{AnswerError, ResponseBody};
@@ -92,7 +92,7 @@ pub(crate) struct Upstreams<B: RequestBody> {
     connector: Connector,
     /// Limit of one acquisition as a whole.
     connect_limit: Option<Duration>,
-    slot: Slot,
+    seat: Seat,
 }
 
 /// What connections are kept by: scheme, host and port of a backend, whatever else its URL says.
@@ -117,7 +117,7 @@ impl Hash for Origin {
 
 impl<B: RequestBody> Upstreams<B> {
     /// Starts the sweeper, a task that ends within a second after the last handle is dropped.
-    pub(crate) fn start(config: &Config, slot: Slot) -> Rc<Self> {
+    pub(crate) fn start(config: &Config, seat: Seat) -> Rc<Self> {
         let server = &config.server;
         let limits = Limits {
             claims: server.max_sockets.max(1),
@@ -133,7 +133,7 @@ impl<B: RequestBody> Upstreams<B> {
             patience: Patience::default(),
             connector,
             connect_limit: server.timeouts.connect,
-            slot,
+            seat,
         });
         upstreams.start_sweeper(SWEEP_INTERVAL);
         upstreams
@@ -210,7 +210,7 @@ impl<B: RequestBody> Upstreams<B> {
         };
         let connecting = self.connector.connect(&origin.0, deadline, notes);
         let link = connecting.await?;
-        self.slot.add(Counter::UpstreamConnects, 1);
+        self.seat.add(Counter::UpstreamConnects, 1);
         Ok(Alone::new(link, claim))
     }
 
@@ -227,7 +227,7 @@ impl<B: RequestBody> Upstreams<B> {
         deadline: Option<Instant>,
         notes: &ConnectNotes,
     ) -> Result<Grant<Origin, Link<B>>, ConnectError> {
-        self.slot.add(Counter::UpstreamWaits, 1);
+        self.seat.add(Counter::UpstreamWaits, 1);
         let _watch = Stopwatch::start(|took| notes.waited.set(took));
         match before(deadline, turn).await {
             Some(Ok(grant)) => Ok(grant),
@@ -236,7 +236,7 @@ impl<B: RequestBody> Upstreams<B> {
     }
 
     fn note_reuse(&self, kept: Alone<B>, notes: &ConnectNotes) -> Alone<B> {
-        self.slot.add(Counter::UpstreamReuses, 1);
+        self.seat.add(Counter::UpstreamReuses, 1);
         notes.is_reused.set(true);
         notes.peer.set(Some(kept.wire().peer));
         kept

@@ -160,7 +160,7 @@ impl Setup {
             patience: self.patience,
             connector: Connector::new(Resolver::new(look_up, AGES), self.tls),
             connect_limit: Some(self.limit),
-            slot: Slot::detached(),
+            seat: Seat::detached(),
         })
     }
 }
@@ -260,8 +260,8 @@ fn a_released_connection_is_used_again() {
                 again.release();
             }
             server.assert_nobody_waits();
-            assert_eq!(upstreams.slot.count(Counter::UpstreamConnects), 1);
-            assert_eq!(upstreams.slot.count(Counter::UpstreamReuses), 2);
+            assert_eq!(upstreams.seat.count(Counter::UpstreamConnects), 1);
+            assert_eq!(upstreams.seat.count(Counter::UpstreamReuses), 2);
         }
     });
 }

@@ -21,7 +21,7 @@ use crate::drain::DrainWatch;
 use crate::http;
 use crate::listener::{Accepted, Listener, Listeners, Proxied, Queue, Shortage};
 use crate::proxy::Proxy;
-use crate::scoreboard::{Counter, Gauge, Slot};
+use crate::scoreboard::{Counter, Gauge, Seat};
 use crate::telemetry::{Event, emit};
 
 /// The queues and the tasks that accept from them.
@@ -38,7 +38,7 @@ pub(super) struct Reception {
     proxy: Rc<Proxy>,
     entrance: Rc<Entrance>,
     certificates: Rc<Certificates>,
-    slot: Slot,
+    seat: Seat,
     watch: DrainWatch,
     received: Cell<u64>,
 }
@@ -144,18 +144,18 @@ impl Acceptors {
 }
 
 impl Reception {
-    /// Serves connections by this proxy and counts them in this slot.
+    /// Serves connections by this proxy and counts them in this seat.
     pub(super) fn new(
         proxy: Rc<Proxy>,
         certificates: Certificates,
-        slot: Slot,
+        seat: Seat,
         watch: DrainWatch,
     ) -> Self {
         Self {
             certificates: Rc::new(certificates),
-            entrance: Rc::new(Entrance::new(proxy.config(), slot)),
+            entrance: Rc::new(Entrance::new(proxy.config(), seat)),
             proxy,
-            slot,
+            seat,
             watch,
             received: Cell::new(0),
         }
@@ -164,8 +164,8 @@ impl Reception {
     fn receive(&self, accepted: Accepted) {
         let number = self.received.get() + 1;
         self.received.set(number);
-        self.slot.add(Counter::Connections, 1);
-        let open = self.slot.hold(Gauge::OpenConnections);
+        self.seat.add(Counter::Connections, 1);
+        let open = self.seat.hold(Gauge::OpenConnections);
         let (proxy, watch) = (Rc::clone(&self.proxy), self.watch.clone());
         let is_announced = proxy.config().expects_proxy_header(accepted.asked);
         let entrance = is_announced.then(|| Rc::clone(&self.entrance));
@@ -176,7 +176,7 @@ impl Reception {
             let Some(accepted) = announce(accepted, entrance, &watch).await else {
                 return;
             };
-            if let Some(downstream) = certificates.receive(accepted, number, proxy.slot()).await {
+            if let Some(downstream) = certificates.receive(accepted, number, proxy.seat()).await {
                 http::serve(downstream, proxy, watch).await;
             }
         });

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::config::{Config, Driver};
 use crate::listener::{Accepted, ClientStream, Downstream, Proxied};
 use crate::route::Router;
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 use crate::tls::{Terminations, Vhosts};
 
 /// What the HTTPS listeners show, and the certificates of single vhosts.
@@ -29,7 +29,7 @@ impl Certificates {
         &self,
         (accepted, proxied): (Accepted, Option<Proxied>),
         number: u64,
-        slot: Slot,
+        seat: Seat,
     ) -> Option<Downstream> {
         let (stream, tls) = match self.terminations.of(accepted.asked) {
             None => (ClientStream::Plain(accepted.stream), None),
@@ -39,7 +39,7 @@ impl Certificates {
                 match shaking.await {
                     Ok((stream, facts)) => (ClientStream::Tls(stream), Some(facts)),
                     Err(error) => {
-                        slot.add(Counter::HandshakesFailed, 1);
+                        seat.add(Counter::HandshakesFailed, 1);
                         tracing::debug!(peer = %accepted.peer, %error, "no TLS");
                         return None;
                     }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::Config;
 use crate::drain::DrainWatch;
 use crate::listener::{Accepted, Proxied, ProxyHeaderError, read_proxy_header};
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 use crate::telemetry::OnceAMinute;
 
 /// Where balancers hand their connections over.
@@ -26,19 +26,19 @@ pub(super) struct Entrance {
     limit: Option<Duration>,
     /// The same while the worker drains.
     drain_idle: Duration,
-    slot: Slot,
+    seat: Seat,
     untrusted: OnceAMinute,
     malformed: OnceAMinute,
 }
 
 impl Entrance {
     /// As the configuration has it.
-    pub(super) fn new(config: &Config, slot: Slot) -> Self {
+    pub(super) fn new(config: &Config, seat: Seat) -> Self {
         Self {
             from: config.http.proxy_protocol_from.clone(),
             limit: config.server.timeouts.request_head,
             drain_idle: config.server.drain_idle,
-            slot,
+            seat,
             untrusted: OnceAMinute::default(),
             malformed: OnceAMinute::default(),
         }
@@ -53,7 +53,7 @@ impl Entrance {
     ) -> Option<Option<Proxied>> {
         let peer = accepted.peer;
         if !self.from.iter().any(|range| range.contains(&peer.ip())) {
-            self.slot.add(Counter::ProxyHeadersUntrusted, 1);
+            self.seat.add(Counter::ProxyHeadersUntrusted, 1);
             let error = format_args!("{peer} is not in http.proxyProtocolFrom; it is closed");
             self.untrusted
                 .tell("accepting a proxied connection", &error);
@@ -68,7 +68,7 @@ impl Entrance {
         match taken {
             Some(Ok(proxied)) => return Some(proxied),
             // One that says nothing at all, as some checks of health do.
-            _ if read.is_empty() => self.slot.add(Counter::SilentConnections, 1),
+            _ if read.is_empty() => self.seat.add(Counter::SilentConnections, 1),
             Some(Err(error)) => self.refuse(peer, &error),
             None => self.refuse(peer, &"its PROXY header took too long"),
         }
@@ -82,7 +82,7 @@ impl Entrance {
     }
 
     fn refuse(&self, peer: SocketAddr, error: &dyn Display) {
-        self.slot.add(Counter::ProxyHeadersMalformed, 1);
+        self.seat.add(Counter::ProxyHeadersMalformed, 1);
         let error = format_args!("{peer}: {error}; it is closed");
         self.malformed
             .tell("accepting a proxied connection", &error);

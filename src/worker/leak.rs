@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 use crate::telemetry::{Event, emit};
 
 /// How often what was finished meanwhile is leaked for.
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PIECE: usize = 4096;
 
 /// Leaks until the task ends.
-pub(super) async fn provoke(slot: Slot) {
+pub(super) async fn provoke(seat: Seat) {
     let told = std::env::var("HIPACHE_LEAK_BYTES");
     let Some(bytes) = told.ok().and_then(|told| told.parse::<usize>().ok()) else {
         return;
@@ -32,11 +32,11 @@ pub(super) async fn provoke(slot: Slot) {
         doing: "starting a worker of a build for tests, which leaks",
         error: &format_args!("{bytes} bytes a request"),
     });
-    let mut finished = slot.count(Counter::Exchanges);
+    let mut finished = seat.count(Counter::Exchanges);
     let (mut ticks, mut owed) = (interval(PAUSE), 0);
     loop {
         ticks.tick().await;
-        let now = slot.count(Counter::Exchanges);
+        let now = seat.count(Counter::Exchanges);
         owed += usize::try_from(now - finished).unwrap_or(0) * bytes;
         finished = now;
         while owed >= PIECE {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::config;
 use crate::control::{ToMaster, Why, WorkerEnd};
-use crate::scoreboard::{Counter, Gauge, Slot};
+use crate::scoreboard::{Counter, Gauge, Seat};
 use crate::sys;
 use crate::telemetry::{Event, MemoryEvent, MemoryFigures, emit};
 pub(super) use figures::Meter;
@@ -30,7 +30,7 @@ pub(super) struct Watchdog {
     rules: Rules,
     check_interval: Duration,
     meter: Meter,
-    slot: Slot,
+    seat: Seat,
     born: Instant,
     history: History,
 }
@@ -48,8 +48,8 @@ struct History {
 
 impl Watchdog {
     /// Measures what a worker uses before it serves; `None` without a limit.
-    pub(super) fn new(memory: config::Memory, slot: Slot) -> Option<Self> {
-        slot.put(Gauge::MemoryLimit, memory.limit.unwrap_or(0));
+    pub(super) fn new(memory: config::Memory, seat: Seat) -> Option<Self> {
+        seat.put(Gauge::MemoryLimit, memory.limit.unwrap_or(0));
         let limit = memory.limit?;
         let (meter, idle) = measure_idle()
             .inspect_err(|error| {
@@ -67,7 +67,7 @@ impl Watchdog {
             },
             check_interval: memory.check_interval,
             meter,
-            slot,
+            seat,
             born: Instant::now(),
             history: History::default(),
         })
@@ -94,7 +94,7 @@ impl Watchdog {
         let mut verdict = self.judge(&before, None);
         let mut after = before;
         if verdict != Verdict::Fine {
-            self.slot.add(Counter::MemoryOverLimit, 1);
+            self.seat.add(Counter::MemoryOverLimit, 1);
         }
         if verdict == Verdict::Purge {
             after = self.purge(&before).await?;
@@ -111,7 +111,7 @@ impl Watchdog {
             let report = channel.tell(ToMaster::WantsReplacement(Why::Memory));
             // Also when the master did not hear: it is busy, and asked again later.
             let _ = timeout(TELL_LIMIT, report).await;
-            self.slot.add(Counter::ReplacementsWanted, 1);
+            self.seat.add(Counter::ReplacementsWanted, 1);
         }
         Ok(())
     }
@@ -137,9 +137,9 @@ impl Watchdog {
     async fn purge(&self, before: &MemoryFigures) -> io::Result<MemoryFigures> {
         spawn_blocking(sys::purge_arenas).await??;
         let after = self.meter.measure()?;
-        self.slot.add(Counter::MemoryPurges, 1);
+        self.seat.add(Counter::MemoryPurges, 1);
         let given = before.resident.saturating_sub(after.resident);
-        self.slot.add(Counter::MemoryPurgedBytes, given);
+        self.seat.add(Counter::MemoryPurgedBytes, given);
         Ok(after)
     }
 

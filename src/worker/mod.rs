@@ -154,7 +154,7 @@ async fn serve(
     let facts = Facts {
         source,
         number: inheritance.seat,
-        slot: seat,
+        seat,
         router: Rc::clone(&proxy.router),
         watch: admin_watch,
     };

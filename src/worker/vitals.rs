@@ -8,14 +8,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::memory::Meter;
 use crate::route::Router;
-use crate::scoreboard::{Gauge, Slot};
+use crate::scoreboard::{Gauge, Seat};
 use crate::telemetry::{Event, emit};
 
 /// The pause between two measurements.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Measures until the task ends.
-pub(super) async fn report(slot: Slot, router: Rc<Router>) {
+pub(super) async fn report(seat: Seat, router: Rc<Router>) {
     let meter = Meter::new()
         .inspect_err(|error| {
             emit(&Event::Problem {
@@ -30,15 +30,15 @@ pub(super) async fn report(slot: Slot, router: Rc<Router>) {
         ticks.tick().await;
         if let Some(meter) = &meter {
             // Cannot fail where the statistics are compiled in; old figures are as good as none.
-            let _ = report_memory(slot, meter);
+            let _ = report_memory(seat, meter);
         }
         let links = router.links();
         let up = links.iter().filter(|link| link.down.is_none()).count();
-        slot.put(Gauge::RedisLinks, up as u64);
+        seat.put(Gauge::RedisLinks, up as u64);
     }
 }
 
-fn report_memory(slot: Slot, meter: &Meter) -> io::Result<()> {
+fn report_memory(seat: Seat, meter: &Meter) -> io::Result<()> {
     let figures = meter.beside(meter.measure()?);
     for (gauge, bytes) in [
         (Gauge::Allocated, figures.allocated),
@@ -48,7 +48,7 @@ fn report_memory(slot: Slot, meter: &Meter) -> io::Result<()> {
         (Gauge::ResidentSet, figures.resident_set),
         (Gauge::CgroupMemory, figures.cgroup),
     ] {
-        slot.put(gauge, bytes);
+        seat.put(gauge, bytes);
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! Reload: a new configuration takes over, and nobody notices who is not meant to.
 
-use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Backend, Hipache, Load, Outcome, Redis, SOON, Starter, eventually, is_root, signal,
+    Backend, Hipache, Load, Redis, SOON, Starter, check_all_answered, eventually, is_root, signal,
 };
 
 fn scene(keys: &Value) -> (Redis, Backend, Hipache) {
@@ -21,20 +20,6 @@ fn scene_from(starter: Starter) -> (Redis, Backend, Hipache) {
     let admin = json!({ "admin": { "bind": "127.0.0.1", "port": 0 } });
     let hipache = starter.redis(&redis).set(&admin).start();
     (redis, backend, hipache)
-}
-
-/// Fails unless every request was answered, and left its line, once.
-fn check_all_answered(outcomes: &[Outcome], hipache: &mut Hipache) {
-    let failed: Vec<_> = outcomes
-        .iter()
-        .filter(|outcome| outcome.result != Ok(200))
-        .collect();
-    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
-    hipache.stop();
-    let lines = hipache.log().all();
-    let logged: HashSet<&str> = lines.iter().map(crate::harness::Line::target).collect();
-    assert_eq!(logged.len(), lines.len(), "no line twice");
-    assert_eq!(lines.len(), outcomes.len(), "a line for each");
 }
 
 /// Waits until every worker but the newest generation's has left.

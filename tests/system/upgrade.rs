@@ -1,6 +1,5 @@
 //! Upgrade in place: another program under the same process id, and nobody notices.
 
-use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,8 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Backend, Hipache, Load, Outcome, Redis, SOON, Starter, binary, eventually, is_root, signal,
+    Backend, Hipache, Load, Redis, SOON, Starter, binary, check_all_answered, eventually, is_root,
+    signal,
 };
 
 /// A proxy of two workers, from a copy of the binary.
@@ -33,20 +33,6 @@ fn upgrade(hipache: &Hipache) {
     let before = hipache.count_stderr("upgraded");
     hipache.signal(Signal::SIGUSR2);
     hipache.wait_for_stderr("upgraded", before + 1);
-}
-
-/// Fails unless every request was answered, and left its line, once.
-fn check_all_answered(outcomes: &[Outcome], hipache: &mut Hipache) {
-    let failed: Vec<_> = outcomes
-        .iter()
-        .filter(|outcome| outcome.result != Ok(200))
-        .collect();
-    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
-    hipache.stop();
-    let lines = hipache.log().all();
-    let logged: HashSet<&str> = lines.iter().map(crate::harness::Line::target).collect();
-    assert_eq!(logged.len(), lines.len(), "no line twice");
-    assert_eq!(lines.len(), outcomes.len(), "a line for each");
 }
 
 /// The image that a process runs.

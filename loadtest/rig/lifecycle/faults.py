@@ -5,10 +5,10 @@ import socket
 import struct
 
 from rig.lifecycle import wire
-from rig.lifecycle.scenario import Report
 from rig.lifecycle.tally import Tally
 from rig.lifecycle.traffic import Mix, Traffic
 from rig.processes import free_port
+from rig.scenarios import Report
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n"
 SILENCE = 0.5

@@ -3,9 +3,10 @@
 import resource
 
 from rig import watchdog
-from rig.lifecycle.scenario import Report, Stage
+from rig.lifecycle.scenario import Stage
 from rig.lifecycle.traffic import Mix
 from rig.processes import Failed
+from rig.scenarios import Report
 
 LEAK_VARIABLE = "HIPACHE_LEAK_BYTES"
 LEAK_BYTES = 60_000

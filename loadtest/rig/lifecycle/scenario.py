@@ -10,28 +10,12 @@ from rig.lifecycle.proxy import Proxy
 from rig.lifecycle.tally import Tally
 from rig.lifecycle.traffic import Mix, Traffic
 from rig.lifecycle.watch import Watch, scrape
+from rig.scenarios import Report
 
 # Processes beside the two generations that may overlap would mean that drains pile up.
 MEMORY_LIMIT_MIB = 1024
 WARM_UP_SECONDS = 2.0
 SETTLE_SECONDS = 20.0
-
-
-class Report:
-    """What a scenario found: rows for its table, and what is wrong."""
-
-    def __init__(self):
-        self.rows = []
-        self.problems = []
-
-    def row(self, name, value):
-        """A line of the table."""
-        self.rows.append((name, str(value)))
-
-    def check(self, is_good, problem):
-        """Notes a problem where something does not hold."""
-        if not is_good:
-            self.problems.append(problem)
 
 
 class Stage:

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::file::section;
+use crate::config::section;
 
 #[test]
 fn a_listener_says_for_itself_whether_it_asks_for_proxy_headers() {
@@ -29,7 +29,7 @@ fn a_listener_says_for_itself_whether_it_asks_for_proxy_headers() {
     ];
     for (written, asking, from) in table {
         let mut findings = Findings::default();
-        let http = http(section(&written).unwrap(), &mut findings);
+        let http = http(section::read(&written).unwrap(), &mut findings);
         assert!(!findings.has_errors(), "{written}: {findings:?}");
         let asks: Vec<_> = http
             .proxy_protocol

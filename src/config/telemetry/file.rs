@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::super::file::section;
+use super::super::section::section;
 use super::super::values::{Count, PathText, Seconds, schema};
 use super::super::written::{Read, Written, Wrong};
 
@@ -76,16 +76,6 @@ pub(super) struct Metrics {
     pub(super) exemplars: Written<String>,
 }
 
-impl Read for Metrics {
-    fn read(json: &Json) -> Result<Self, Wrong> {
-        section(json)
-    }
-
-    fn tell<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.serialize(serializer)
-    }
-}
-
 /// The process's own story as log records.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -125,22 +115,7 @@ pub(super) struct Collector {
     pub(super) client_certificate: Written<PathText>,
 }
 
-/// A section: what is wrong in it is told by its parts.
-macro_rules! section {
-    ($($section:ty),*) => {$(
-        impl Read for $section {
-            fn read(json: &Json) -> Result<Self, Wrong> {
-                section(json)
-            }
-
-            fn tell<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.serialize(serializer)
-            }
-        }
-    )*};
-}
-
-section!(Telemetry, Logs);
+section!(Telemetry, Metrics, Logs);
 
 /// An object of texts. Not shown in messages: it may hold a token.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::scoreboard::Slot;
+use crate::scoreboard::Seat;
 use crate::telemetry::{AccessLog, Metrics, Tracer};
 
 /// Where finished exchanges go.
@@ -15,7 +15,7 @@ pub(crate) struct Sinks {
     /// The traces of this worker.
     pub(crate) tracer: Rc<Tracer>,
     /// The counters of this worker.
-    pub(crate) slot: Slot,
+    pub(crate) seat: Seat,
     /// The worker ends now: what is still in flight was cut by us.
     pub(crate) is_ending: Cell<bool>,
 }

@@ -25,7 +25,7 @@ use super::marks::{Marks, Ticket};
 use super::task::Task;
 use super::{Asked, DeadReport, LinkReport, Lookup, Marked, RouteError, RouteStore, Suspect};
 use crate::config::{LruCache, RedisDriver};
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 use crate::telemetry::OnceAMinute;
 use crate::vhost::Host;
 use dial::Server;
@@ -68,7 +68,7 @@ pub(super) struct RedisStore {
 }
 
 struct Inner {
-    slot: Slot,
+    seat: Seat,
     prefix: String,
     read: Link,
     /// `None`: writes go where reads go.
@@ -87,23 +87,23 @@ struct Inner {
 
 impl RedisStore {
     /// Connects in the background.
-    pub(super) fn start(driver: &RedisDriver, terms: Terms, slot: Slot) -> Self {
+    pub(super) fn start(driver: &RedisDriver, terms: Terms, seat: Seat) -> Self {
         let read = Rc::new(Server::new(&driver.read));
         let write = driver
             .write
             .as_ref()
             .map(|write| Rc::new(Server::new(write)));
-        Self::connect(driver.prefix.clone(), (read, write), terms, slot)
+        Self::connect(driver.prefix.clone(), (read, write), terms, seat)
     }
 
     fn connect(
         prefix: String,
         (read, write): (Rc<Server>, Option<Rc<Server>>),
         terms: Terms,
-        slot: Slot,
+        seat: Seat,
     ) -> Self {
         let inner = Rc::new(Inner {
-            slot,
+            seat,
             prefix,
             read: Link::start(Rc::clone(&read)),
             write: write.map(Link::start),
@@ -259,7 +259,7 @@ impl Inner {
     }
 
     fn lose_mark(&self, cause: &dyn Display) {
-        self.slot.add(Counter::MarksLost, 1);
+        self.seat.add(Counter::MarksLost, 1);
         self.lost_marks.tell("writing a dead mark", cause);
     }
 }

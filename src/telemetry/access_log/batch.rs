@@ -68,7 +68,7 @@ impl Batch {
             self.queued_bytes += length;
             self.queued_batches += 1;
         } else {
-            log.slot.add(LogCounter::Dropped, self.lines);
+            log.seat.add(LogCounter::Dropped, self.lines);
         }
         self.lines = 0;
         self.bytes.clear();

@@ -21,7 +21,7 @@ use super::batch::{BATCH_BYTES, Batch, Limit};
 use super::filter::Sieve;
 use super::format::Formatter;
 use crate::config;
-use crate::scoreboard::{LogCounter, LogSlot};
+use crate::scoreboard::{LogCounter, LogSeat};
 use crate::telemetry::Record;
 use crate::telemetry::events::{Event, emit};
 use crate::telemetry::writer::{Done, LineWriter, Shared, Way};
@@ -49,7 +49,7 @@ pub(super) struct Inner {
     /// A batch got its first line.
     has_line: Notify,
     pub(super) shared: Arc<Shared>,
-    pub(super) slot: LogSlot,
+    pub(super) seat: LogSeat,
 }
 
 /// Losses as they were last told.
@@ -66,7 +66,7 @@ impl Log {
     pub(super) fn start(
         config: &config::AccessLog,
         way: Way,
-        slot: LogSlot,
+        seat: LogSeat,
         process: &Rc<Process>,
         limit: Limit,
     ) -> Self {
@@ -75,7 +75,7 @@ impl Log {
             .buffered_lines_limit(usize::try_from(limit.batches).unwrap_or(usize::MAX))
             .lossy(true)
             .thread_name("access-log")
-            .finish(LineWriter::new(way, Arc::clone(&shared), slot));
+            .finish(LineWriter::new(way, Arc::clone(&shared), seat));
         let batch = Batch {
             format: Formatter::new(config, process),
             bytes: Vec::with_capacity(2 * BATCH_BYTES),
@@ -87,8 +87,8 @@ impl Log {
             queued_batches: 0,
             queued: 0,
             told: Losses {
-                dropped: slot.count(LogCounter::Dropped),
-                failed: slot.count(LogCounter::Failed),
+                dropped: seat.count(LogCounter::Dropped),
+                failed: seat.count(LogCounter::Failed),
                 at: None,
             },
         };
@@ -99,7 +99,7 @@ impl Log {
             batch: RefCell::new(batch),
             has_line: Notify::new(),
             shared,
-            slot,
+            seat,
         };
         Self {
             inner: Rc::new(inner),
@@ -198,7 +198,7 @@ impl Inner {
     /// Appends a line, unless it is filtered; whether it is the first of a batch that waits for more.
     fn append(&self, record: &Record<'_>) -> bool {
         if !self.sieve.passes(record) {
-            self.slot.add(LogCounter::Filtered, 1);
+            self.seat.add(LogCounter::Filtered, 1);
             return false;
         }
         let mut batch = self.batch.borrow_mut();
@@ -214,8 +214,8 @@ impl Inner {
 
     /// Tells losses that were not told yet, at most once a minute; at the end of the log at once.
     fn tell_losses(&self, is_end: bool) {
-        let dropped = self.slot.count(LogCounter::Dropped);
-        let failed = self.slot.count(LogCounter::Failed);
+        let dropped = self.seat.count(LogCounter::Dropped);
+        let failed = self.seat.count(LogCounter::Failed);
         let mut batch = self.batch.borrow_mut();
         let told = &mut batch.told;
         let has_grown = dropped > told.dropped || failed > told.failed;

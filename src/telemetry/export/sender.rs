@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::super::events::{Event, emit};
 use super::super::otlp::Envelope;
 use super::delivery::Delivery;
-use super::{Batch, Shared};
+use super::{Batch, Shared, run};
 use crate::config::Traces;
 use crate::scoreboard::Counter;
 
@@ -41,20 +41,10 @@ impl Sender {
 
     /// Sends batches until nobody gives any more.
     pub(super) fn run(self, batches: mpsc::Receiver<Batch>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        match runtime {
-            Ok(runtime) => {
-                runtime.block_on(self.serve(batches));
-                // A resolver that hangs must not hold up the end of the worker.
-                runtime.shutdown_background();
-            }
-            Err(error) => emit(&Event::Problem {
-                doing: "starting the export of spans; all of them will be dropped",
-                error: &error,
-            }),
-        }
+        run(
+            "starting the export of spans; all of them will be dropped",
+            self.serve(batches),
+        );
     }
 
     async fn serve(mut self, mut batches: mpsc::Receiver<Batch>) {
@@ -74,7 +64,7 @@ impl Sender {
             Err(reason) => (batch.spans, reason),
         };
         self.shared
-            .slot
+            .seat
             .add(Counter::SpansExported, batch.spans - failed);
         if failed > 0 {
             self.shared.lose(Counter::SpansFailed, failed);

@@ -44,14 +44,14 @@ fn traces(spans: usize, batch: usize) -> Traces {
     }
 }
 
-fn export(spans: usize, batch: usize, slot: Slot) -> Rc<Export> {
-    Rc::new(Export::start(&traces(spans, batch), Envelope::new(&[], b"i", 7), slot).unwrap())
+fn export(spans: usize, batch: usize, seat: Seat) -> Rc<Export> {
+    Rc::new(Export::start(&traces(spans, batch), Envelope::new(&[], b"i", 7), seat).unwrap())
 }
 
 #[test]
 fn every_span_ends_in_one_count_and_nobody_waits() {
-    let slot = Slot::detached();
-    let export = export(10, 4, slot);
+    let seat = Seat::detached();
+    let export = export(10, 4, seat);
     let start = Instant::now();
     for _ in 0..30 {
         export.append(|bytes| {
@@ -67,7 +67,7 @@ fn every_span_ends_in_one_count_and_nobody_waits() {
         Counter::SpansDropped,
         Counter::SpansFailed,
     ];
-    let [queued, exported, dropped, failed] = counts.map(|counter| slot.count(counter));
+    let [queued, exported, dropped, failed] = counts.map(|counter| seat.count(counter));
     assert_eq!((queued, exported), (30, 0));
     assert_eq!(dropped + failed, 30, "{dropped} {failed}");
     assert!(failed >= 8, "two batches had room: {failed}");
@@ -75,14 +75,14 @@ fn every_span_ends_in_one_count_and_nobody_waits() {
 
 #[test]
 fn what_is_not_sent_when_the_limit_is_over_counts_as_failed() {
-    let slot = Slot::detached();
-    let export = export(100, 100, slot);
+    let seat = Seat::detached();
+    let export = export(100, 100, seat);
     export.append(|bytes| {
         bytes.extend_from_slice(b"x");
         5
     });
     export.shutdown(Duration::ZERO);
-    assert_eq!(slot.count(Counter::SpansFailed), 5);
+    assert_eq!(seat.count(Counter::SpansFailed), 5);
     std::thread::park_timeout(Duration::from_millis(100));
-    assert_eq!(slot.count(Counter::SpansFailed), 5, "counted once");
+    assert_eq!(seat.count(Counter::SpansFailed), 5, "counted once");
 }

@@ -26,26 +26,26 @@ impl Sink for Count {
 pub(crate) fn crowded(workers: usize, vhosts: usize) -> Source {
     let board = Scoreboard::create(workers, vhosts).unwrap();
     for number in 0..workers {
-        let slot = board.seat(number);
-        slot.occupy(Occupant {
+        let seat = board.seat(number);
+        seat.occupy(Occupant {
             slot: number,
             generation: 1,
             logs: 1,
         });
-        slot.name_process(std::process::id());
-        slot.enter(State::Serving);
+        seat.name_process(std::process::id());
+        seat.enter(State::Serving);
         for key in 1..=300 {
-            slot.time_request(key << 33 | 200, Duration::from_millis(key), Some((7, 7)));
+            seat.time_request(key << 33 | 200, Duration::from_millis(key), Some((7, 7)));
         }
         for place in 1..=vhosts {
-            slot.rename_vhost(place, &format!("vhost-{place}.example.com"));
+            seat.rename_vhost(place, &format!("vhost-{place}.example.com"));
             let visit = Visit {
                 status: 200,
                 is_failed: false,
                 took: Duration::from_millis(3),
                 bytes_sent: 100,
             };
-            slot.visit(place, &visit);
+            seat.visit(place, &visit);
         }
     }
     Source {

@@ -14,13 +14,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::super::events::{Event, emit};
-use super::super::export::Delivery;
+use super::super::export::{Delivery, run};
 use super::super::otlp::Envelope;
 use super::lane::{Batch, Lane};
 use super::queue::Inbox;
 use super::sdk::Sdk;
 use crate::config::{Exporter, Signal, Telemetry};
-use crate::scoreboard::{Scoreboard, Slot};
+use crate::scoreboard::{Scoreboard, Seat};
 
 /// Losses are told at most so often.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,15 +45,15 @@ pub(super) struct Export {
 
 impl Export {
     /// What is to be exported; `None`: nothing.
-    pub(super) fn prepare(telemetry: &Telemetry, slot: Slot, instance: &[u8]) -> Option<Prepared> {
+    pub(super) fn prepare(telemetry: &Telemetry, seat: Seat, instance: &[u8]) -> Option<Prepared> {
         let logs = telemetry.logs.as_ref().map(|logs| {
-            let lane = Lane::new(Signal::Logs, logs.queue, slot);
+            let lane = Lane::new(Signal::Logs, logs.queue, seat);
             (Arc::new(lane), logs.exporter.clone())
         });
         let traces = telemetry.traces.as_ref();
         let traces = traces.filter(|_| telemetry.story.has_spans);
         let spans = traces.map(|traces| {
-            let lane = Lane::new(Signal::Traces, traces.queue, slot);
+            let lane = Lane::new(Signal::Traces, traces.queue, seat);
             (Arc::new(lane), traces.exporter.clone())
         });
         if logs.is_none() && spans.is_none() {
@@ -172,20 +172,10 @@ struct Thread {
 
 impl Thread {
     fn run(self) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        match runtime {
-            Ok(runtime) => {
-                runtime.block_on(self.serve());
-                // A resolver that hangs must not hold up the end of the worker.
-                runtime.shutdown_background();
-            }
-            Err(error) => emit(&Event::Problem {
-                doing: "starting the export of the process's story; all of it will be dropped",
-                error: &error,
-            }),
-        }
+        run(
+            "starting the export of the process's story; all of it will be dropped",
+            self.serve(),
+        );
     }
 
     /// Each lane for itself: a collector that hangs holds up nothing of the other's.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::otlp::Writer;
 use crate::config::{ExportQueue, Signal};
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 
 /// Bytes that may wait, whatever the number of items.
 const BYTES: usize = 8 << 20;
@@ -23,7 +23,7 @@ const ITEMS: u8 = 2;
 pub(super) struct Lane {
     pub(super) signal: Signal,
     pub(super) bounds: ExportQueue,
-    slot: Slot,
+    seat: Seat,
     waiting: Mutex<Waiting>,
     /// Items that wait or are being sent.
     unsettled: AtomicU64,
@@ -52,12 +52,12 @@ enum Fate {
 }
 
 impl Lane {
-    /// An empty lane that counts in this slot.
-    pub(super) fn new(signal: Signal, bounds: ExportQueue, slot: Slot) -> Self {
+    /// An empty lane that counts in this seat.
+    pub(super) fn new(signal: Signal, bounds: ExportQueue, seat: Seat) -> Self {
         Self {
             signal,
             bounds,
-            slot,
+            seat,
             waiting: Mutex::default(),
             unsettled: AtomicU64::new(0),
             untold: AtomicU64::new(0),
@@ -149,7 +149,7 @@ impl Lane {
             (_, Fate::Dropped) => Counter::SpansDropped,
             (_, Fate::Failed) => Counter::SpansFailed,
         };
-        self.slot.add(counter, items);
+        self.seat.add(counter, items);
     }
 
     /// The data is whole at every moment, so a poisoned lock is as good.

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::lane::Lane;
 use super::*;
 use crate::config::{ExportQueue, Signal};
-use crate::scoreboard::{Counter, Slot};
+use crate::scoreboard::{Counter, Seat};
 use crate::telemetry::Lifecycle;
 
 thread_local! {
@@ -166,14 +166,14 @@ fn the_filter_quiets_libraries_and_can_be_asked_for() {
     assert!(filter(Level::Info, Some("=,=[".into())).1.is_some());
 }
 
-fn lane(signal: Signal, items: usize, slot: Slot) -> Arc<Lane> {
+fn lane(signal: Signal, items: usize, seat: Seat) -> Arc<Lane> {
     let bounds = ExportQueue {
         items,
         batch: 2,
         delay: Duration::from_secs(1),
         limit: Duration::from_secs(1),
     };
-    Arc::new(Lane::new(signal, bounds, slot))
+    Arc::new(Lane::new(signal, bounds, seat))
 }
 
 fn records(lane: &Lane) -> Vec<LogRecord> {
@@ -208,8 +208,8 @@ fn an_event_of_the_master_is_exported_with_its_own_time() {
         took: Duration::from_millis(1250),
     }));
     assert!(before <= told.time && told.time <= SystemTime::now());
-    let slot = Slot::detached();
-    let (logs, spans) = (lane(Signal::Logs, 9, slot), lane(Signal::Traces, 9, slot));
+    let seat = Seat::detached();
+    let (logs, spans) = (lane(Signal::Logs, 9, seat), lane(Signal::Traces, 9, seat));
     let sdk = Sdk::new(Some(Arc::clone(&logs)), Some(Arc::clone(&spans)));
     sdk.take(&told);
     let records = records(&logs);
@@ -252,8 +252,8 @@ fn an_event_of_the_master_is_exported_with_its_own_time() {
 
 #[test]
 fn an_event_without_a_duration_is_no_span() {
-    let slot = Slot::detached();
-    let spans = lane(Signal::Traces, 9, slot);
+    let seat = Seat::detached();
+    let spans = lane(Signal::Traces, 9, seat);
     let sdk = Sdk::new(None, Some(Arc::clone(&spans)));
     sdk.take(&told(&Event::Stopping { signal: "SIGTERM" }));
     sdk.take(&told(&Event::Stopped {
@@ -264,8 +264,8 @@ fn an_event_without_a_duration_is_no_span() {
 
 #[test]
 fn what_is_told_within_a_span_of_ours_is_linked_to_it() {
-    let slot = Slot::detached();
-    let (logs, lane) = (lane(Signal::Logs, 9, slot), lane(Signal::Traces, 9, slot));
+    let seat = Seat::detached();
+    let (logs, lane) = (lane(Signal::Logs, 9, seat), lane(Signal::Traces, 9, seat));
     let sdk = Arc::new(Sdk::new(Some(Arc::clone(&logs)), Some(Arc::clone(&lane))));
     let tracer = sdk.tracer().unwrap();
     let mut teller = Teller::new(false, Some(Way::Sdk(sdk)));
@@ -302,8 +302,8 @@ fn what_is_told_within_a_span_of_ours_is_linked_to_it() {
 
 #[test]
 fn every_item_of_a_lane_ends_in_one_count() {
-    let slot = Slot::detached();
-    let lane = lane(Signal::Logs, 4, slot);
+    let seat = Seat::detached();
+    let lane = lane(Signal::Logs, 4, seat);
     for _ in 0..6 {
         lane.put(b"x");
     }
@@ -324,7 +324,7 @@ fn every_item_of_a_lane_ends_in_one_count() {
         Counter::RecordsDropped,
         Counter::RecordsFailed,
     ];
-    assert_eq!(counts.map(|counter| slot.count(counter)), [9, 1, 5, 3]);
+    assert_eq!(counts.map(|counter| seat.count(counter)), [9, 1, 5, 3]);
 }
 
 #[test]

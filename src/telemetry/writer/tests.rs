@@ -6,30 +6,30 @@ use std::io::Read as _;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::*;
-use crate::scoreboard::Slot;
+use crate::scoreboard::Seat;
 
-fn writer(target: impl Into<OwnedFd>) -> (LineWriter, Arc<Shared>, LogSlot) {
-    let (shared, slot) = (Arc::new(Shared::default()), Slot::detached().log(0));
+fn writer(target: impl Into<OwnedFd>) -> (LineWriter, Arc<Shared>, LogSeat) {
+    let (shared, seat) = (Arc::new(Shared::default()), Seat::detached().log(0));
     let way = Way::File(File::from(target.into()));
-    let writer = LineWriter::new(way, Arc::clone(&shared), slot);
-    (writer, shared, slot)
+    let writer = LineWriter::new(way, Arc::clone(&shared), seat);
+    (writer, shared, seat)
 }
 
-fn counts(slot: LogSlot) -> (u64, u64, u64) {
+fn counts(seat: LogSeat) -> (u64, u64, u64) {
     (
-        slot.count(LogCounter::Written),
-        slot.count(LogCounter::Failed),
-        slot.count(LogCounter::Bytes),
+        seat.count(LogCounter::Written),
+        seat.count(LogCounter::Failed),
+        seat.count(LogCounter::Bytes),
     )
 }
 
 #[test]
 fn a_full_device_fails_every_line_and_counts_it() {
     let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    let (mut writer, shared, slot) = writer(full);
+    let (mut writer, shared, seat) = writer(full);
     writer.write_all(b"one\ntwo\n").unwrap();
     writer.write_all(b"three\n").unwrap();
-    assert_eq!(counts(slot), (0, 3, 0));
+    assert_eq!(counts(seat), (0, 3, 0));
     let done = shared.done();
     assert_eq!((done.written, done.failed, done.taken_bytes), (0, 3, 14));
 }
@@ -37,7 +37,7 @@ fn a_full_device_fails_every_line_and_counts_it() {
 #[test]
 fn a_torn_line_is_ended_before_the_next_and_counts_as_failed() {
     let (mut reader, pipe) = io::pipe().unwrap();
-    let (mut writer, shared, slot) = writer(pipe);
+    let (mut writer, shared, seat) = writer(pipe);
     // As after a disk that took `one\ntw` of `one\ntwo\n`.
     let Way::File(target) = &mut writer.way else {
         panic!("no file")
@@ -52,7 +52,7 @@ fn a_torn_line_is_ended_before_the_next_and_counts_as_failed() {
     writer.count(torn, 8);
     writer.write_all(b"three\nfour\n").unwrap();
     writer.write_all(b"five\n").unwrap();
-    assert_eq!(counts(slot), (4, 1, 6 + 1 + 11 + 5));
+    assert_eq!(counts(seat), (4, 1, 6 + 1 + 11 + 5));
     let all = |lines| move |done: &Done| done.written + done.failed >= lines;
     assert!(shared.wait_until(Duration::ZERO, all(5)));
     assert!(!shared.wait_until(Duration::ZERO, all(6)));
@@ -65,11 +65,11 @@ fn a_torn_line_is_ended_before_the_next_and_counts_as_failed() {
 #[test]
 fn a_torn_line_stays_torn_while_nothing_can_be_written() {
     let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    let (mut writer, shared, slot) = writer(full);
+    let (mut writer, shared, seat) = writer(full);
     writer.is_torn = true;
     writer.write_all(b"one\n").unwrap();
     assert!(writer.is_torn);
-    assert_eq!(counts(slot), (0, 1, 0));
+    assert_eq!(counts(seat), (0, 1, 0));
     let (mut reader, pipe) = io::pipe().unwrap();
     shared.replace(pipe.into());
     writer.write_all(b"two\n").unwrap();
@@ -83,7 +83,7 @@ fn a_torn_line_stays_torn_while_nothing_can_be_written() {
 fn a_non_blocking_pipe_is_waited_for_and_its_end_fails_the_rest() {
     let (mut reader, pipe) = io::pipe().unwrap();
     fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-    let (mut writer, _, slot) = writer(pipe);
+    let (mut writer, _, seat) = writer(pipe);
     let line = [&[b'x'; 4095][..], b"\n"].concat();
     let batch = line.repeat(64); // four times what a pipe holds
     let slow = std::thread::spawn(move || {
@@ -93,7 +93,7 @@ fn a_non_blocking_pipe_is_waited_for_and_its_end_fails_the_rest() {
     });
     writer.write_all(&batch).unwrap();
     assert_eq!(slow.join().unwrap(), 4096 * 32);
-    let (written, failed, bytes) = counts(slot);
+    let (written, failed, bytes) = counts(seat);
     assert_eq!(written + failed, 64);
     assert!(
         written >= 32 && failed > 0,

@@ -52,7 +52,7 @@ impl<B: RequestBody> Upstreams<B> {
         deadline: Option<Instant>,
         notes: &ConnectNotes,
     ) -> Result<Grant<Origin, Sender>, ConnectError> {
-        self.slot.add(Counter::UpstreamWaits, 1);
+        self.seat.add(Counter::UpstreamWaits, 1);
         let _watch = Stopwatch::start(|took| notes.waited.set(took));
         match before(deadline, turn).await {
             Some(Ok(grant)) => Ok(grant),
@@ -71,7 +71,7 @@ impl<B: RequestBody> Upstreams<B> {
     ) -> Result<Stream<B>, ConnectError> {
         let connecting = self.connector.connect_shared(&origin.0, deadline, notes);
         let trunk = connecting.await?;
-        self.slot.add(Counter::UpstreamConnects, 1);
+        self.seat.add(Counter::UpstreamConnects, 1);
         let load = trunk.load();
         let opened = opening.opened(trunk.sender(), Rc::clone(&load));
         let (lease, place) = opened.ok_or(ConnectError::LimitReached)?;
@@ -81,7 +81,7 @@ impl<B: RequestBody> Upstreams<B> {
     }
 
     fn note_stream(&self, lease: Lease<Origin, Sender>, notes: &ConnectNotes) -> Stream<B> {
-        self.slot.add(Counter::UpstreamReuses, 1);
+        self.seat.add(Counter::UpstreamReuses, 1);
         notes.is_reused.set(true);
         notes.peer.set(Some(lease.value.wire.peer));
         Stream::new(lease)

@@ -51,7 +51,7 @@ fn beyond_max_sockets_requests_wait_in_order_for_what_is_released() {
             waiting.await.unwrap();
         }
         assert_eq!(*order.borrow(), [(2, true), (3, false), (4, true)]);
-        assert_eq!(upstreams.slot.count(Counter::UpstreamWaits), 4);
+        assert_eq!(upstreams.seat.count(Counter::UpstreamWaits), 4);
     });
 }
 
@@ -91,7 +91,7 @@ fn a_backend_that_does_not_listen_refuses() {
             .unwrap_err();
         assert!(matches!(error, ConnectError::Refused(_)), "{error}");
         assert!(notes.connected.get().is_some());
-        assert_eq!(upstreams.slot.count(Counter::UpstreamConnects), 0);
+        assert_eq!(upstreams.seat.count(Counter::UpstreamConnects), 0);
     });
 }
 

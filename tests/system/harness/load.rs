@@ -1,12 +1,13 @@
 //! Clients that keep asking while something happens to the proxy.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Client, Ended, SOON, eventually};
+use super::{Client, Ended, Hipache, Line, SOON, eventually};
 
 /// One request of the load and what became of it.
 #[derive(Clone, Debug)]
@@ -34,6 +35,21 @@ pub(crate) enum Failure {
     Broken(Ended),
     /// The connection could not be made for another reason.
     Connect,
+}
+
+/// Stops the proxy; fails unless every request was answered, and left its line, once.
+#[track_caller]
+pub(crate) fn check_all_answered(outcomes: &[Outcome], hipache: &mut Hipache) {
+    let failed: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| outcome.result != Ok(200))
+        .collect();
+    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+    hipache.stop();
+    let lines = hipache.log().all();
+    let logged: HashSet<&str> = lines.iter().map(Line::target).collect();
+    assert_eq!(logged.len(), lines.len(), "no line twice");
+    assert_eq!(lines.len(), outcomes.len(), "a line for each");
 }
 
 /// A number of clients, each with one connection and one request in flight.

@@ -31,7 +31,7 @@ pub(crate) use directory::Directory;
 pub(crate) use etc::PrivateEtc;
 pub(crate) use hipache::{Hipache, Starter};
 pub(crate) use line::Line;
-pub(crate) use load::{Failure, Load, Outcome};
+pub(crate) use load::{Failure, Load, Outcome, check_all_answered};
 pub(crate) use log::Log;
 pub(crate) use notify::{Datagram, Notify};
 pub(crate) use otlp::{Collector, text as attribute};

@@ -137,7 +137,7 @@ impl Redis {
     }
 
     pub(super) fn store(&self) -> RedisStore {
-        RedisStore::start(&self.driver(), TTL, Slot::detached())
+        RedisStore::start(&self.driver(), TTL, Seat::detached())
     }
 }
 

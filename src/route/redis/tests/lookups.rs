@@ -59,11 +59,11 @@ fn prefix_and_database_are_used_for_keys() {
         redis.run("SADD p:dead:a.test 1");
         let mut driver = redis.driver();
         driver.prefix = "p:".to_owned();
-        let store = RedisStore::start(&driver, TTL, Slot::detached());
+        let store = RedisStore::start(&driver, TTL, Seat::detached());
         assert_eq!(vhost(&store, "a.test").await, "prefixed");
         assert_eq!(dead(&store, "a.test").await, ["http://a:2/"]);
         driver.read.database = 3;
-        let store = RedisStore::start(&driver, TTL, Slot::detached());
+        let store = RedisStore::start(&driver, TTL, Seat::detached());
         assert_eq!(vhost(&store, "a.test").await, "not found");
     });
 }
@@ -117,7 +117,7 @@ fn a_password_is_given_and_its_lack_is_told() {
             RedisStore::start(
                 &driver(with_login(redis.server(), None, password)),
                 TTL,
-                Slot::detached(),
+                Seat::detached(),
             )
         };
         assert_eq!(vhost(&with("right"), "a.test").await, "not found");
@@ -139,7 +139,7 @@ fn a_user_with_only_the_commands_of_the_original_is_enough() {
         let redis = Redis::start(&user.split_whitespace().collect::<Vec<_>>());
         redis.run("RPUSH frontend:a.test id http://a:1 http://a:2");
         let server = with_login(redis.server(), Some("app"), "secret");
-        let store = RedisStore::start(&driver(server), TTL, Slot::detached());
+        let store = RedisStore::start(&driver(server), TTL, Seat::detached());
         assert_eq!(vhost(&store, "a.test").await, "id");
         assert_eq!(vhost(&store, "a.test").await, "id");
         assert_eq!(mark(&store, "a.test", 1).await, Marked::Dead);
@@ -156,7 +156,7 @@ fn a_user_without_permission_is_told_so() {
     run(async {
         let redis = Redis::start(&["--user", "app", "on", ">secret", "~*", "+multi", "+exec"]);
         let server = with_login(redis.server(), Some("app"), "secret");
-        let store = RedisStore::start(&driver(server), TTL, Slot::detached());
+        let store = RedisStore::start(&driver(server), TTL, Seat::detached());
         let said = vhost(&store, "a.test").await;
         assert!(said.starts_with("unavailable: NOPERM"), "{said}");
     });
@@ -191,9 +191,9 @@ fn tls_is_spoken_and_the_certificate_is_checked() {
         let mut roots = tokio_rustls::rustls::RootCertStore::empty();
         roots.add(cert.der().clone()).unwrap();
         let trusting = Rc::new(Server::new(&config).with_roots(roots));
-        let store = RedisStore::connect(String::new(), (trusting, None), TTL, Slot::detached());
+        let store = RedisStore::connect(String::new(), (trusting, None), TTL, Seat::detached());
         assert_eq!(vhost(&store, "a.test").await, "id");
-        let store = RedisStore::start(&driver(config), TTL, Slot::detached());
+        let store = RedisStore::start(&driver(config), TTL, Seat::detached());
         let said = vhost(&store, "a.test").await;
         assert!(said.contains("certificate"), "{said}");
     });

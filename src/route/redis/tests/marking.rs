@@ -47,7 +47,7 @@ fn a_mark_is_written_announced_and_seen_at_once() {
         let subscriber = subscribe(&redis);
         let mut driver = redis.driver();
         driver.prefix = "p:".to_owned();
-        let store = RedisStore::start(&driver, TTL, Slot::detached());
+        let store = RedisStore::start(&driver, TTL, Seat::detached());
         redis.run("RPUSH p:frontend:*.test id http://127.0.0.1:8000 http://127.0.0.1:8001");
         assert_eq!(mark(&store, "a.test", 1).await, Marked::Dead);
         assert_eq!(dead(&store, "a.test").await, ["http://127.0.0.1:8001/"]);
@@ -218,7 +218,7 @@ fn marks_go_to_the_master_and_come_back_through_the_replica() {
         master.run("RPUSH frontend:a.test id http://a:1 http://a:2");
         let mut driver = replica.driver();
         driver.write = Some(master.tcp_server());
-        let store = RedisStore::start(&driver, TTL, Slot::detached());
+        let store = RedisStore::start(&driver, TTL, Seat::detached());
         let reader = replica.store();
         eventually("it is replicated", async || {
             vhost(&store, "a.test").await == "id"
@@ -242,7 +242,7 @@ fn a_mark_that_redis_refuses_holds_here() {
         let of = format!("127.0.0.1 {}", master.port);
         let replica = Redis::start(&["--replicaof", &of]);
         master.run("RPUSH frontend:a.test id http://a:1 http://a:2");
-        let store = RedisStore::start(&replica.driver(), TTL, Slot::detached());
+        let store = RedisStore::start(&replica.driver(), TTL, Seat::detached());
         eventually("it is replicated", async || {
             vhost(&store, "a.test").await == "id"
         })

@@ -81,7 +81,7 @@ fn they_are_asked_for_in_the_round_trip_of_a_route_and_then_kept() {
         assert_eq!(commands(&store, "none.test").await, 7);
         assert_eq!(commands(&store, "none.test").await, 7);
         // Where routes are kept, both have the same age.
-        let store = RedisStore::start(&redis.driver(), NEVER_KEPT, Slot::detached());
+        let store = RedisStore::start(&redis.driver(), NEVER_KEPT, Seat::detached());
         for round in 1..3 {
             redis.run(&format!("HSET options:a.test hsts {round}"));
             let expected = (false, format!("max-age={round}"));
@@ -94,7 +94,7 @@ fn they_are_asked_for_in_the_round_trip_of_a_route_and_then_kept() {
 fn where_they_cannot_be_read_the_last_ones_count_and_the_route_serves() {
     run(async {
         let redis = Redis::start(&[]);
-        let store = RedisStore::start(&redis.driver(), NEVER_KEPT, Slot::detached());
+        let store = RedisStore::start(&redis.driver(), NEVER_KEPT, Seat::detached());
         redis.run("RPUSH frontend:a.test id http://a:1");
         redis.run("HSET options:a.test https redirect hsts nonsense");
         assert_eq!(told(&store, "a.test").await, (true, String::new()));
@@ -115,7 +115,7 @@ fn a_user_who_may_not_read_them_is_not_asked_to_again() {
         let redis = Redis::start(&user.split_whitespace().collect::<Vec<_>>());
         redis.run("RPUSH frontend:a.test id http://a:1");
         let server = with_login(redis.server(), Some("app"), "secret");
-        let store = RedisStore::start(&driver(server), TTL, Slot::detached());
+        let store = RedisStore::start(&driver(server), TTL, Seat::detached());
         assert_eq!(commands(&store, "a.test").await, 7);
         assert_eq!(commands(&store, "a.test").await, 5);
         assert_eq!(vhost(&store, "a.test").await, "id");

@@ -17,7 +17,7 @@ const JUST_OVER: Duration = Duration::from_millis(1100);
 #[test]
 fn a_refused_connection_is_told_within_a_second_and_then_at_once() {
     run(async {
-        let store = RedisStore::start(&driver(tcp_server(free_port())), TTL, Slot::detached());
+        let store = RedisStore::start(&driver(tcp_server(free_port())), TTL, Seat::detached());
         let (took, said) = timed(&store, "a.test").await;
         assert_eq!(said, "unavailable: connection refused");
         assert!(took < JUST_OVER, "{took:?}");
@@ -35,7 +35,7 @@ fn a_server_that_never_answers_is_told_within_a_second() {
         let port = listener.local_addr().unwrap().port();
         let login = with_login(tcp_server(port), None, "secret");
         for server in [tcp_server(port), login] {
-            let store = RedisStore::start(&driver(server), TTL, Slot::detached());
+            let store = RedisStore::start(&driver(server), TTL, Seat::detached());
             let (took, said) = timed(&store, "a.test").await;
             assert!(
                 said.starts_with("unavailable: no connection within"),
@@ -57,7 +57,7 @@ fn what_is_no_redis_is_told() {
                 let _ = tokio::io::AsyncWriteExt::write_all(&mut peer, answer).await;
             }
         });
-        let store = RedisStore::start(&driver(tcp_server(port)), TTL, Slot::detached());
+        let store = RedisStore::start(&driver(tcp_server(port)), TTL, Seat::detached());
         let (took, said) = timed(&store, "a.test").await;
         assert!(said.starts_with("unavailable: "), "{said}");
         assert!(took < JUST_OVER, "{took:?}");
@@ -71,7 +71,7 @@ fn service_is_back_within_a_second_of_redis() {
         let mut redis = Redis::start_tcp(&[]);
         let servers = [redis.server(), redis.tcp_server()];
         let stores =
-            servers.map(|server| RedisStore::start(&driver(server), TTL, Slot::detached()));
+            servers.map(|server| RedisStore::start(&driver(server), TTL, Seat::detached()));
         for (outage, store) in [(0, &stores[0]), (1500, &stores[0]), (1500, &stores[1])] {
             redis.run("DEL frontend:a.test");
             redis.run("RPUSH frontend:a.test before http://a:1");
@@ -140,7 +140,7 @@ fn connections_that_redis_closes_while_idle_are_replaced_unseen() {
 fn a_silent_connection_is_replaced_although_it_is_open() {
     run(async {
         let redis = Redis::start_tcp(&[]);
-        let store = RedisStore::start(&driver(redis.tcp_server()), TTL, Slot::detached());
+        let store = RedisStore::start(&driver(redis.tcp_server()), TTL, Seat::detached());
         assert_eq!(vhost(&store, "a.test").await, "not found");
         redis.freeze();
         let (took, said) = timed(&store, "a.test").await;

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::config::Target;
-use crate::scoreboard::Slot;
+use crate::scoreboard::Seat;
 use crate::telemetry::RequestLine;
 use crate::telemetry::record::samples::record;
 
@@ -45,16 +45,16 @@ fn open(path: &Path) -> OwnedFd {
 }
 
 /// A log into this descriptor.
-fn start(target: impl Into<OwnedFd>, slot: LogSlot) -> Log {
-    with_queue(target, slot, &config::Queue::default())
+fn start(target: impl Into<OwnedFd>, seat: LogSeat) -> Log {
+    with_queue(target, seat, &config::Queue::default())
 }
 
 /// A log whose queue is as told.
-fn with_queue(target: impl Into<OwnedFd>, slot: LogSlot, queue: &config::Queue) -> Log {
+fn with_queue(target: impl Into<OwnedFd>, seat: LogSeat, queue: &config::Queue) -> Log {
     let config = config::AccessLog::plain(Target::Stdout);
     let process = Rc::new(Process::here(0));
     let way = Way::File(target.into().into());
-    Log::start(&config, way, slot, &process, Limit::new(*queue))
+    Log::start(&config, way, seat, &process, Limit::new(*queue))
 }
 
 /// Four batches, more or less.
@@ -63,8 +63,8 @@ const SMALL: config::Queue = config::Queue {
     wait: Duration::ZERO,
 };
 
-fn detached() -> LogSlot {
-    Slot::detached().log(0)
+fn detached() -> LogSeat {
+    Seat::detached().log(0)
 }
 
 /// Waits until so many lines are written or failed.
@@ -110,8 +110,8 @@ fn every_line_is_in_one_of_the_files_after_renames_under_writes() {
     const LINES: usize = 60_000;
     let directory = Directory::new("reopen");
     let path = |index: usize| directory.0.join(format!("log.{index}"));
-    let slot = detached();
-    let mut log = start(open(&path(0)), slot);
+    let seat = detached();
+    let mut log = start(open(&path(0)), seat);
     for number in 0..LINES {
         if number % 10_000 == 9_999 {
             let index = number / 10_000;
@@ -131,19 +131,19 @@ fn every_line_is_in_one_of_the_files_after_renames_under_writes() {
     }
     found.sort_unstable();
     assert_eq!(found, (0..LINES).collect::<Vec<_>>());
-    assert_eq!(slot.count(LogCounter::Written), LINES as u64);
-    assert_eq!(slot.count(LogCounter::Bytes), bytes);
-    assert_eq!(slot.count(LogCounter::Dropped), 0);
+    assert_eq!(seat.count(LogCounter::Written), LINES as u64);
+    assert_eq!(seat.count(LogCounter::Bytes), bytes);
+    assert_eq!(seat.count(LogCounter::Dropped), 0);
 }
 
 #[test]
 fn a_pipe_that_nobody_reads_costs_counted_lines_and_no_time() {
     const LINES: usize = 20_000;
     let (reader, pipe) = std::io::pipe().unwrap();
-    let slot = detached();
-    let mut log = with_queue(pipe, slot, &SMALL);
+    let seat = detached();
+    let mut log = with_queue(pipe, seat, &SMALL);
     (0..LINES).for_each(|number| write(&log, number));
-    let dropped = slot.count(LogCounter::Dropped);
+    let dropped = seat.count(LogCounter::Dropped);
     assert!(dropped > 0);
     let start = Instant::now();
     log.finish(Duration::from_millis(50));
@@ -153,27 +153,27 @@ fn a_pipe_that_nobody_reads_costs_counted_lines_and_no_time() {
         start.elapsed()
     );
     drop(reader);
-    let dropped = slot.count(LogCounter::Dropped);
-    let other = slot.count(LogCounter::Written) + slot.count(LogCounter::Failed);
+    let dropped = seat.count(LogCounter::Dropped);
+    let other = seat.count(LogCounter::Written) + seat.count(LogCounter::Failed);
     assert!(dropped + other <= LINES as u64);
     assert!(dropped > LINES as u64 / 2, "{dropped}");
 }
 
 #[test]
 fn a_full_disk_is_counted_in_lines() {
-    let slot = detached();
-    let mut log = start(open(Path::new("/dev/full")), slot);
+    let seat = detached();
+    let mut log = start(open(Path::new("/dev/full")), seat);
     (0..1_000).for_each(|number| write(&log, number));
     log.finish(Duration::from_secs(20));
-    assert_eq!(slot.count(LogCounter::Failed), 1_000);
-    assert_eq!(slot.count(LogCounter::Written), 0);
+    assert_eq!(seat.count(LogCounter::Failed), 1_000);
+    assert_eq!(seat.count(LogCounter::Written), 0);
 }
 
 #[test]
 fn bytes_that_wait_are_bounded_whatever_the_length_of_lines() {
     let (_reader, pipe) = std::io::pipe().unwrap();
-    let slot = detached();
-    let mut log = start(pipe, slot);
+    let seat = detached();
+    let mut log = start(pipe, seat);
     let agent = vec![0xff; 100_000];
     for _ in 0..100 {
         log.write(&Record {
@@ -188,7 +188,7 @@ fn bytes_that_wait_are_bounded_whatever_the_length_of_lines() {
         });
     }
     let fits = config::Queue::default().bytes / 400_000;
-    let dropped = slot.count(LogCounter::Dropped);
+    let dropped = seat.count(LogCounter::Dropped);
     assert!(
         (100 - fits - 1..=100 - fits + 1).contains(&dropped),
         "{dropped}"
@@ -253,8 +253,8 @@ fn a_log_that_waits_loses_nothing_to_a_slow_reader_and_hangs_once_on_none() {
         ..SMALL
     };
     let (mut reader, pipe) = std::io::pipe().unwrap();
-    let slot = detached();
-    let mut log = with_queue(pipe, slot, &patient);
+    let seat = detached();
+    let mut log = with_queue(pipe, seat, &patient);
     let slow = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut reader, &mut bytes).unwrap();
@@ -264,18 +264,18 @@ fn a_log_that_waits_loses_nothing_to_a_slow_reader_and_hangs_once_on_none() {
     log.finish(Duration::from_secs(20));
     drop(log);
     assert_eq!(slow.join().unwrap(), LINES);
-    assert_eq!(slot.count(LogCounter::Dropped), 0);
+    assert_eq!(seat.count(LogCounter::Dropped), 0);
 
     let stuck = config::Queue {
         wait: Duration::from_millis(200),
         ..SMALL
     };
     let (_reader, pipe) = std::io::pipe().unwrap();
-    let mut log = with_queue(pipe, slot, &stuck);
+    let mut log = with_queue(pipe, seat, &stuck);
     let began = Instant::now();
     (0..LINES).for_each(|number| write(&log, number));
     let took = began.elapsed();
-    assert!(slot.count(LogCounter::Dropped) > 0);
+    assert!(seat.count(LogCounter::Dropped) > 0);
     assert!(
         took >= Duration::from_millis(200) && took < Duration::from_secs(2),
         "{took:?}"
@@ -285,16 +285,16 @@ fn a_log_that_waits_loses_nothing_to_a_slow_reader_and_hangs_once_on_none() {
 
 #[test]
 fn lines_that_are_filtered_are_counted_apart() {
-    let slot = detached();
+    let seat = detached();
     let mut config = config::AccessLog::plain(Target::Stdout);
     config.sample = 4;
     let process = Rc::new(Process::here(0));
     let way = Way::File(std::fs::File::from(open(Path::new("/dev/null"))));
     let limit = Limit::new(config.queue);
-    let mut log = Log::start(&config, way, slot, &process, limit);
+    let mut log = Log::start(&config, way, seat, &process, limit);
     (0..20).for_each(|number| write(&log, number));
     log.finish(Duration::from_secs(10));
-    let counts = [LogCounter::Written, LogCounter::Filtered].map(|counter| slot.count(counter));
+    let counts = [LogCounter::Written, LogCounter::Filtered].map(|counter| seat.count(counter));
     assert_eq!(counts, [5, 15]);
 }
 
@@ -321,11 +321,11 @@ fn workers_that_share_a_file_do_not_break_each_others_lines() {
 
 #[test]
 fn losses_are_told_as_they_grow_at_most_once_a_minute_and_at_the_end() {
-    let slot = detached();
-    let log = start(open(Path::new("/dev/null")), slot);
+    let seat = detached();
+    let log = start(open(Path::new("/dev/null")), seat);
     let told =
         |is_end: bool| crate::telemetry::story::tests::writes(|| log.inner.tell_losses(is_end));
-    let lose = |lines: u64| slot.add(LogCounter::Dropped, lines);
+    let lose = |lines: u64| seat.add(LogCounter::Dropped, lines);
     assert!(told(true).is_empty(), "nothing was lost");
     lose(5);
     assert!(told(false)[0].ends_with("dropped=5 failed=0\n"));

@@ -103,13 +103,13 @@ fn metrics_have_a_service_of_their_own() {
 #[test]
 fn a_collector_takes_or_refuses_spans_over_grpc() {
     for (status, taken, failed) in [("0", 1, 0), ("3", 0, 1)] {
-        let slot = Slot::detached();
+        let seat = Seat::detached();
         let (address, told) = serve(status);
         let mut traces = traces(100, 100);
         traces.exporter.url = Url::parse(&format!("http://{address}")).unwrap();
         traces.exporter.is_grpc = true;
         traces.exporter.is_gzip = false;
-        let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i", 7), slot).unwrap());
+        let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i", 7), seat).unwrap());
         export.append(|bytes| {
             // An entry of `ScopeSpans.spans` with the name `x`.
             bytes.extend_from_slice(&[0x12, 3, 0x2a, 1, b'x']);
@@ -133,6 +133,6 @@ fn a_collector_takes_or_refuses_spans_over_grpc() {
         let span = &decoded.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!(span.name, "x");
         let counts = [Counter::SpansExported, Counter::SpansFailed];
-        assert_eq!(counts.map(|counter| slot.count(counter)), [taken, failed]);
+        assert_eq!(counts.map(|counter| seat.count(counter)), [taken, failed]);
     }
 }

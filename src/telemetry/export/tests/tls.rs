@@ -97,7 +97,7 @@ impl Drop for Files {
 
 /// Exports one span; what the collector got, and the spans exported and failed.
 fn export_one(traces: &Traces, acceptor: TlsAcceptor) -> (Option<Got>, [u64; 2]) {
-    let slot = Slot::detached();
+    let seat = Seat::detached();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (tell, told) = channel();
@@ -107,7 +107,7 @@ fn export_one(traces: &Traces, acceptor: TlsAcceptor) -> (Option<Got>, [u64; 2])
     });
     let mut traces = traces.clone();
     traces.exporter.url = Url::parse(&format!("https://{address}/v1/traces")).unwrap();
-    let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i", 7), slot).unwrap());
+    let export = Rc::new(Export::start(&traces, Envelope::new(&[], b"i", 7), seat).unwrap());
     export.append(|bytes| {
         // An entry of `ScopeSpans.spans` with the name `x`.
         bytes.extend_from_slice(&[0x12, 3, 0x2a, 1, b'x']);
@@ -115,7 +115,7 @@ fn export_one(traces: &Traces, acceptor: TlsAcceptor) -> (Option<Got>, [u64; 2])
     });
     export.shutdown(Duration::from_secs(10));
     let counts = [Counter::SpansExported, Counter::SpansFailed];
-    let counts = counts.map(|counter| slot.count(counter));
+    let counts = counts.map(|counter| seat.count(counter));
     (told.try_recv().ok(), counts)
 }
 
