@@ -60,11 +60,15 @@ impl Findings {
     }
 
     fn add(&mut self, weight: Weight, path: impl Into<String>, text: impl fmt::Display) {
-        self.list.push(Finding {
+        let finding = Finding {
             weight,
             path: path.into(),
             text: text.to_string(),
-        });
+        };
+        // What several listeners inherit is said by each, and wrong once.
+        if !self.list.contains(&finding) {
+            self.list.push(finding);
+        }
     }
 
     /// Names the file that they are about.
