@@ -98,7 +98,10 @@ impl Deployment {
 }
 
 /// What the HTTPS listeners show, read as root.
-pub(super) fn terminations(config: &Config, tickets: TicketKeys) -> Result<Terminations, Unprepared> {
+pub(super) fn terminations(
+    config: &Config,
+    tickets: TicketKeys,
+) -> Result<Terminations, Unprepared> {
     Terminations::load(config, tickets).map_err(Unprepared::when("reading the certificates"))
 }
 

@@ -172,7 +172,10 @@ impl State {
         let sockets = self.listeners.iter().chain(&self.admin).flatten();
         let sockets = sockets.map(|socket| socket.descriptor);
         let channels = self.workers.iter().filter_map(|worker| worker.channel);
-        let others = [self.binary].into_iter().chain(self.board).chain(self.tickets);
+        let others = [self.binary]
+            .into_iter()
+            .chain(self.board)
+            .chain(self.tickets);
         sockets.chain(channels).chain(others).collect()
     }
 }
