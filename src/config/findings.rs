@@ -32,7 +32,7 @@ pub(crate) enum Weight {
     /// A key that is unknown or deprecated: an error when asked to be strict.
     Key,
     /// A certificate that clients refuse today: the other vhosts are served all the same, but a
-    /// check fails.
+    /// check fails, and so does a reload.
     Untimely,
     /// Worth knowing.
     Warning,
