@@ -63,13 +63,14 @@ impl Termination {
 }
 
 fn facts_of(connection: &ServerConnection, certificate: &'static str, took: Duration) -> TlsFacts {
-    let cipher = connection.negotiated_cipher_suite();
     TlsFacts {
         version: match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "1.2",
             _ => "1.3",
         },
-        cipher: cipher.map_or("-", |cipher| iana_name(cipher.suite())),
+        cipher: connection
+            .negotiated_cipher_suite()
+            .map_or("-", |cipher| registered_name(cipher.suite())),
         certificate,
         name: connection.server_name().map(Rc::from),
         is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
@@ -78,8 +79,8 @@ fn facts_of(connection: &ServerConnection, certificate: &'static str, took: Dura
     }
 }
 
-/// rustls has words of its own for the suites of TLS 1.3.
-fn iana_name(suite: CipherSuite) -> &'static str {
+/// The name in IANA's registry; rustls has names of its own for the suites of TLS 1.3.
+fn registered_name(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
