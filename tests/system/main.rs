@@ -55,6 +55,7 @@ mod stores;
 mod story;
 mod supervision;
 mod surroundings;
+mod tls_metrics;
 mod tls_sessions;
 mod tls_terms;
 mod traces;
