@@ -15,7 +15,7 @@ use crate::harness::{
 };
 
 /// A client that trusts this authority, with a memory for sessions.
-fn client(
+pub(crate) fn client(
     authority: &Authority,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Arc<ClientConfig> {
@@ -32,7 +32,7 @@ fn client(
 }
 
 /// One request on a connection of its own: the response's text, and how the handshake went.
-fn get(
+pub(crate) fn get(
     address: SocketAddr,
     config: &Arc<ClientConfig>,
     name: &str,
@@ -52,14 +52,14 @@ fn get(
     Ok((response, kind))
 }
 
-fn keep(redis: &Redis, host: &str, identity: &Identity) {
+pub(crate) fn keep(redis: &Redis, host: &str, identity: &Identity) {
     let key = format!("tls:{host}");
     let fields = ["certificate", identity.certificate(), "key", identity.key()];
     redis.run(&[&["HSET", &key][..], &fields].concat());
 }
 
 /// The keys for a listener with this certificate; its plain one stands at another address.
-fn listener(files: &Directory, identity: &Identity, more: &Value) -> Value {
+pub(crate) fn listener(files: &Directory, identity: &Identity, more: &Value) -> Value {
     files.write("default.crt", identity.certificate());
     files.write("default.key", identity.key());
     let mut https = json!({
@@ -73,7 +73,7 @@ fn listener(files: &Directory, identity: &Identity, more: &Value) -> Value {
 }
 
 /// The address of the HTTPS listener.
-fn secure(hipache: &Hipache) -> SocketAddr {
+pub(crate) fn secure(hipache: &Hipache) -> SocketAddr {
     let mut addresses = hipache.addresses().iter();
     *addresses.find(|address| address.is_ipv6()).unwrap()
 }

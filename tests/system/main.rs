@@ -55,5 +55,7 @@ mod surroundings;
 mod traces;
 mod traces_export;
 mod traces_workers;
+mod tunnels;
+mod tunnels_ends;
 mod upgrade;
 mod websocket;
