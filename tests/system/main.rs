@@ -61,5 +61,7 @@ mod tls_terms;
 mod traces;
 mod traces_export;
 mod traces_workers;
+mod tunnels;
+mod tunnels_ends;
 mod upgrade;
 mod websocket;
