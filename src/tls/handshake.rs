@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
@@ -68,19 +68,28 @@ impl Termination {
 }
 
 fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
-    let cipher = connection.negotiated_cipher_suite();
     TlsFacts {
         version: match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "1.2",
             _ => "1.3",
         },
-        cipher: cipher
-            .and_then(|cipher| cipher.suite().as_str())
-            .unwrap_or("-"),
+        cipher: connection
+            .negotiated_cipher_suite()
+            .map_or("-", |cipher| registered_name(cipher.suite())),
         name: connection.server_name().map(Rc::from),
         is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         is_http2: connection.alpn_protocol() == Some(b"h2"),
         took,
+    }
+}
+
+/// The name in IANA's registry; rustls has names of its own for the suites of TLS 1.3.
+fn registered_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("-"),
     }
 }
 

@@ -52,6 +52,7 @@ mod stores;
 mod story;
 mod supervision;
 mod surroundings;
+mod tls_sessions;
 mod traces;
 mod traces_export;
 mod traces_workers;
