@@ -39,7 +39,10 @@ class Event:
 class Proxy:
     """hipache, ready to be reloaded, upgraded and hurt."""
 
-    def __init__(self, crew, binary, workers=2, telemetry=None, server=None, environment=None, story=False):
+    def __init__(
+        self, crew, binary, workers=2, telemetry=None, server=None, environment=None, story=False,
+        sections=None, attributes=(),
+    ):  # fmt: skip
         # Only when every request is traced do spans and lines have to agree.
         self.crew, self.is_traced = crew, not telemetry
         self.read_bytes, self.seen = 0, []
@@ -54,7 +57,7 @@ class Proxy:
         wait_for_port(self.backend_process, self.backend)
         self.redis_process, self.redis = servers.start_redis(crew)
         servers.fill_redis(self.redis, [f"rpush frontend:{HOST} life {self.backend_url}"])
-        command = [sys.executable, "-B", HERE / "sink.py", self.sink, self.spans]
+        command = [sys.executable, "-B", HERE / "sink.py", self.sink, self.spans, *attributes]
         wait_for_port(crew.start("sink", command), self.sink)
         self.config = {
             "server": {
@@ -75,6 +78,7 @@ class Proxy:
                 **telemetry,
             },
             "driver": f"redis://127.0.0.1:{self.redis}",
+            **(sections or {}),
         }
         if servers.run_user():
             self.config["user"] = servers.run_user()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A collector that counts: takes OTLP over HTTP and writes each span once into a file.
 
-A line a span: kind (2 is SERVER), span id, name. Repetitions of an export are recognised by their
-ids. `GET /` answers the number of spans that came and how many of them were repeated.
+A line a span: kind (2 is SERVER), span id, name, and after a tab each those text attributes whose names
+were given on the command line. Repetitions of an export are recognised by their ids. `GET /` answers the number of spans that came and how many of them were repeated.
 """
 
 import asyncio
@@ -44,21 +44,35 @@ def varint(data, at):
         shift += 7
 
 
-def spans(request):
-    """The spans of an ExportTraceServiceRequest: id, name, kind."""
+def spans(request, wanted):
+    """The spans of an ExportTraceServiceRequest: id, name, kind, and the attributes wanted."""
     for number, resource in fields(request):
         scopes = [value for found, value in fields(resource) if found == 2] if number == 1 else []
         for scope in scopes:
             for found, span in fields(scope):
                 if found == 2:
                     has = {number: value for number, value in fields(span) if number in (2, 5, 6)}
-                    yield bytes(has[2]).hex(), bytes(has.get(5, b"")).decode(), has.get(6, 0)
+                    name = bytes(has.get(5, b"")).decode()
+                    yield bytes(has[2]).hex(), name, has.get(6, 0), texts(span, wanted)
+
+
+def texts(span, wanted):
+    """Those attributes of a span that are text and wanted."""
+    found = {}
+    for number, value in fields(span) if wanted else ():
+        if number == 9:
+            pair = dict(fields(value))
+            name, text = bytes(pair[1]).decode(), dict(fields(pair[2])).get(1)
+            if name in wanted and text is not None:
+                found[name] = bytes(text).decode()
+    return found
 
 
 class Sink:
     """What has come so far."""
 
-    def __init__(self, path):
+    def __init__(self, path, wanted):
+        self.wanted = wanted
         self.seen = set()
         self.repeated = 0
         self.file = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - ends with the process
@@ -68,12 +82,13 @@ class Sink:
         if path != "/v1/traces":
             return
         lines = []
-        for span, name, kind in spans(memoryview(body)):
+        for span, name, kind, attributes in spans(memoryview(body), self.wanted):
             if span in self.seen:
                 self.repeated += 1
                 continue
             self.seen.add(span)
-            lines.append(f"{kind} {span} {name}\n")
+            told = "".join(f"\t{key}={value}" for key, value in attributes.items())
+            lines.append(f"{kind} {span} {name}{told}\n")
         self.file.write("".join(lines))
 
     async def serve(self, reader, writer):
@@ -103,9 +118,9 @@ class Sink:
             writer.close()
 
 
-async def main(port, path):
+async def main(port, path, *wanted):
     """Serves until it is ended."""
-    sink = Sink(path)
+    sink = Sink(path, frozenset(wanted))
     limit = 64 * 2**20
     server = await asyncio.start_server(sink.serve, "127.0.0.1", port, limit=limit)
     await server.serve_forever()
@@ -113,6 +128,6 @@ async def main(port, path):
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+        asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))
     except KeyboardInterrupt:
         pass

@@ -1,0 +1,1 @@
+"""The scenarios of loadtest/tls, and what they share."""
