@@ -53,6 +53,7 @@ mod story;
 mod supervision;
 mod surroundings;
 mod tls_metrics;
+mod tls_private_files;
 mod tls_sessions;
 mod traces;
 mod traces_export;
