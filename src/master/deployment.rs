@@ -97,7 +97,11 @@ impl Deployment {
     }
 }
 
-fn terminations(config: &Config, tickets: TicketKeys) -> Result<Terminations, Unprepared> {
+/// What the HTTPS listeners show, read as root.
+pub(super) fn terminations(
+    config: &Config,
+    tickets: TicketKeys,
+) -> Result<Terminations, Unprepared> {
     Terminations::load(config, tickets).map_err(Unprepared::when("reading the certificates"))
 }
 

@@ -50,6 +50,9 @@ pub(super) struct State {
     pub(super) listeners: Vec<Vec<Handed>>,
     pub(super) admin: Vec<Vec<Handed>>,
     pub(super) board: Option<RawFd>,
+    /// The keys of session tickets; an image that has none to hand over says nothing of them.
+    #[serde(default)]
+    pub(super) tickets: Option<RawFd>,
     pub(super) workers: Vec<Worker>,
 }
 
@@ -115,6 +118,7 @@ impl State {
             listeners: Vec::new(),
             admin: Vec::new(),
             board: None,
+            tickets: None,
             workers: Vec::new(),
         }
     }
@@ -168,7 +172,10 @@ impl State {
         let sockets = self.listeners.iter().chain(&self.admin).flatten();
         let sockets = sockets.map(|socket| socket.descriptor);
         let channels = self.workers.iter().filter_map(|worker| worker.channel);
-        let others = [self.binary].into_iter().chain(self.board);
+        let others = [self.binary]
+            .into_iter()
+            .chain(self.board)
+            .chain(self.tickets);
         sockets.chain(channels).chain(others).collect()
     }
 }

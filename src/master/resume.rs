@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::deployment::{Deployment, Unprepared};
+use super::deployment::{self, Deployment, Unprepared};
 use super::handover::{Era, Handover};
 use super::reload::Past;
 use super::service::Service;
@@ -134,6 +134,19 @@ fn board(handover: &Handover, loaded: &Loaded) -> Result<(Scoreboard, bool), Unp
     Ok((new, false))
 }
 
+/// The keys that were handed over, so that sessions go on; new ones where there are none, or where
+/// they are of another layout, which costs each client one handshake in full.
+fn tickets(handover: &Handover) -> Result<TicketKeys, Unprepared> {
+    let failed = || Unprepared::when("taking over the keys of session tickets");
+    if let Some(number) = handover.state.tickets {
+        let memory = handover.copy(number).map_err(failed())?;
+        if let Some(old) = TicketKeys::take_over(memory).map_err(failed())? {
+            return Ok(old);
+        }
+    }
+    TicketKeys::create().map_err(failed())
+}
+
 /// What is in force until a new generation is.
 fn current(
     handover: &Handover,
@@ -146,20 +159,25 @@ fn current(
     // reopen logs and to judge its workers.
     let was = origin.load_text(state.current.text.clone(), &mut Findings::default());
     let was = was.unwrap_or_else(|| loaded.clone());
-    let logs = match state.failure {
-        Some(_) => {
-            log::open_all(&was.config).map_err(Unprepared::when("opening the access log"))?
-        }
-        None => was.config.server.access_logs.iter().map(|_| None).collect(),
+    let tickets = tickets(handover)?;
+    // A new image forks no worker with these two: what serves by them is the former image.
+    let (logs, terminations) = match state.failure {
+        Some(_) => (
+            log::open_all(&was.config).map_err(Unprepared::when("opening the access log"))?,
+            deployment::terminations(&was.config, tickets)?,
+        ),
+        None => (
+            was.config.server.access_logs.iter().map(|_| None).collect(),
+            Terminations::default(),
+        ),
     };
     Ok(Deployment {
         number: state.current.number,
         config: was.config,
         text: was.text,
         listeners: take_over(&state.listeners).map_err(Unprepared::when(TAKING))?,
-        // No worker is forked with these: they are those of the former image.
-        terminations: Terminations::default(),
-        tickets: TicketKeys::create().map_err(Unprepared::when(TAKING))?,
+        terminations,
+        tickets,
         admin: take_over(&state.admin).map_err(Unprepared::when(TAKING))?,
         logs,
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::busiest::Busiest;
 use super::methods::Methods;
-use super::names::{METHODS, VERSIONS, WORDS, place};
+use super::names::{METHODS, VERSIONS, WORDS, place, protocol_version};
 use super::record::{AttemptRecord, Record};
 use crate::config::Exemplars;
 use crate::scoreboard::{Counter, Seat, Tally, Timing, Visit};
@@ -142,7 +142,7 @@ impl Labels {
         Self {
             method: request.map_or(METHODS.len() - 1, |line| methods.place(line.method)),
             status: record.status,
-            version: request.map_or(0, |line| place(&VERSIONS, line.version)),
+            version: request.map_or(0, |line| place(&VERSIONS, protocol_version(line.version))),
             end: place(&WORDS, record.end),
             is_https: record.tls.is_some(),
         }

@@ -2,18 +2,20 @@
 //!
 //! The master makes the keys and replaces them from time to time, in memory that all processes
 //! share: a session resumes on any worker, and on the successor of the one that began it. The last
-//! keys stay for a while, so that no ticket dies young. Written under a sequence number by the
-//! master alone: a reader that meets a change reads again.
+//! keys stay for a while, so that no ticket dies young. An image that takes over in place goes on
+//! with them, so an upgrade costs no session either. Written under a sequence number by the master
+//! alone: a reader that meets a change reads again.
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::ftruncate;
 use rustls::server::ProducesTickets;
@@ -26,8 +28,14 @@ pub(crate) const ROTATION: Duration = Duration::from_secs(6 * 3600);
 const KEYS: usize = 3;
 /// Cells of a key: its name, then its 32 bytes.
 const KEY_CELLS: usize = 5;
-/// The sequence number stands before the keys, the time of the last change behind them.
-const CELLS: usize = 1 + KEYS * KEY_CELLS + 1;
+/// `tickets` and the layout, raised with every change of it.
+const MAGIC: u64 = u64::from_le_bytes(*b"tickets\x01");
+/// The sequence number.
+const SEQUENCE: usize = 1;
+const FIRST_KEY: usize = SEQUENCE + 1;
+/// The time of the last change, behind the keys.
+const CHANGED: usize = FIRST_KEY + KEYS * KEY_CELLS;
+const CELLS: usize = CHANGED + 1;
 /// Bytes of a key's name.
 const NAME: usize = 8;
 /// A reader gives up after so many changes in a row; the client then shakes hands in full.
@@ -37,6 +45,8 @@ const TRIES: usize = 100;
 #[derive(Clone, Copy)]
 pub(crate) struct TicketKeys {
     cells: &'static [AtomicU64],
+    /// Open as long as the mapping: an image that takes over in place gets the keys through it.
+    memory: &'static OwnedFd,
 }
 
 /// One key: what marks its tickets, and what seals them.
@@ -52,21 +62,39 @@ impl TicketKeys {
         let memory = memfd_create(c"hipache-tickets", MFdFlags::MFD_CLOEXEC)?;
         let length = i64::try_from(CELLS * size_of::<AtomicU64>()).map_err(io::Error::other)?;
         ftruncate(&memory, length)?;
-        let keys = Self::map(&memory)?;
+        let keys = Self::map(memory)?;
+        keys.cells[0].store(MAGIC, Ordering::Relaxed);
         keys.rotate()?;
         Ok(keys)
     }
 
-    fn map(memory: &OwnedFd) -> io::Result<Self> {
+    /// Maps the keys of the image before this one; `None` when they are of another kind.
+    pub(crate) fn take_over(memory: OwnedFd) -> io::Result<Option<Self>> {
+        let length = usize::try_from(fstat(&memory)?.st_size).unwrap_or(0);
+        if length != CELLS * size_of::<AtomicU64>() {
+            return Ok(None);
+        }
+        let keys = Self::map(memory)?;
+        let is_ours = keys.cells[0].load(Ordering::Relaxed) == MAGIC;
+        Ok(is_ours.then_some(keys))
+    }
+
+    fn map(memory: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            cells: sys::share_cells(memory, CELLS)?,
+            cells: sys::share_cells(&memory, CELLS)?,
+            memory: Box::leak(Box::new(memory)),
         })
+    }
+
+    /// The memory, to be handed over.
+    pub(crate) fn memory(self) -> BorrowedFd<'static> {
+        self.memory.as_fd()
     }
 
     /// Begins with a new key when the one in use is old enough.
     pub(crate) fn rotate_if_due(self) -> io::Result<()> {
         let now = uptime_seconds();
-        let made = self.cells[CELLS - 1].load(Ordering::Relaxed);
+        let made = self.cells[CHANGED].load(Ordering::Relaxed);
         if now.saturating_sub(made) >= ROTATION.as_secs() {
             self.rotate()?;
         }
@@ -81,11 +109,11 @@ impl TicketKeys {
         };
         fill(&mut key.name)?;
         fill(&mut key.secret)?;
-        let sequence = self.cells[0].load(Ordering::Relaxed);
+        let sequence = self.cells[SEQUENCE].load(Ordering::Relaxed);
         // Odd while the keys change.
-        self.cells[0].store(sequence + 1, Ordering::Relaxed);
+        self.cells[SEQUENCE].store(sequence + 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        let keys = &self.cells[1..CELLS - 1];
+        let keys = &self.cells[FIRST_KEY..CHANGED];
         for cell in (KEY_CELLS..keys.len()).rev() {
             keys[cell].store(
                 keys[cell - KEY_CELLS].load(Ordering::Relaxed),
@@ -95,22 +123,22 @@ impl TicketKeys {
         for (cell, word) in keys.iter().zip(key.words()) {
             cell.store(word, Ordering::Relaxed);
         }
-        self.cells[CELLS - 1].store(uptime_seconds(), Ordering::Relaxed);
-        self.cells[0].store(sequence + 2, Ordering::Release);
+        self.cells[CHANGED].store(uptime_seconds(), Ordering::Relaxed);
+        self.cells[SEQUENCE].store(sequence + 2, Ordering::Release);
         Ok(())
     }
 
     /// The key of this place: 0 is the one in use.
     fn read(self, place: usize) -> Option<Key> {
         for _ in 0..TRIES {
-            let before = self.cells[0].load(Ordering::Acquire);
-            let start = 1 + place * KEY_CELLS;
+            let before = self.cells[SEQUENCE].load(Ordering::Acquire);
+            let start = FIRST_KEY + place * KEY_CELLS;
             let mut words = [0; KEY_CELLS];
             for (word, cell) in words.iter_mut().zip(&self.cells[start..]) {
                 *word = cell.load(Ordering::Relaxed);
             }
             fence(Ordering::Acquire);
-            let after = self.cells[0].load(Ordering::Relaxed);
+            let after = self.cells[SEQUENCE].load(Ordering::Relaxed);
             if before == after && before.is_multiple_of(2) {
                 return Some(Key::from_words(words));
             }
@@ -212,6 +240,26 @@ mod tests {
             keys.rotate().unwrap();
         }
         assert_eq!(keys.decrypt(&ticket), None);
+    }
+
+    #[test]
+    fn another_image_goes_on_with_the_keys_and_with_no_other_memory() {
+        let keys = TicketKeys::create().unwrap();
+        let ticket = keys.encrypt(b"session").unwrap();
+        let taken = |keys: TicketKeys| {
+            let memory = keys.memory().try_clone_to_owned().unwrap();
+            TicketKeys::take_over(memory).unwrap()
+        };
+        assert_eq!(taken(keys).unwrap().decrypt(&ticket).unwrap(), b"session");
+        keys.cells[0].store(MAGIC + 1, Ordering::Relaxed);
+        assert!(taken(keys).is_none(), "another layout");
+        keys.cells[0].store(MAGIC, Ordering::Relaxed);
+        for length in [0, CELLS - 1, CELLS + 1] {
+            let length = i64::try_from(length * size_of::<AtomicU64>()).unwrap();
+            let memory = memfd_create(c"another", MFdFlags::MFD_CLOEXEC).unwrap();
+            ftruncate(&memory, length).unwrap();
+            assert!(TicketKeys::take_over(memory).unwrap().is_none(), "{length}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! HTTPS: certificates by name from files, a directory and Redis, changed between two handshakes;
-//! sessions that resume on any worker; HTTP/2 by ALPN; told in line, span and to the backend.
+//! HTTP/2 by ALPN; told in line, span and to the backend.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -144,33 +144,6 @@ fn each_name_is_shown_its_own_certificate_and_a_changed_one_at_the_next_handshak
     ] {
         assert!(lines.lines().any(|one| one == line), "{line}:\n{lines}");
     }
-}
-
-#[test]
-fn a_session_resumes_on_any_worker() {
-    let (redis, backend) = (Redis::start(), Backend::saying("here"));
-    let (files, authority) = (Directory::fresh(), Authority::new());
-    redis.route("a.test", &[&backend.url()]);
-    let keys = listener(&files, &authority.issue(&["a.test"]), &json!({}));
-    let workers = json!({ "server": { "workers": 2 } });
-    let mut hipache = Hipache::builder()
-        .redis(&redis)
-        .set(&keys)
-        .set(&workers)
-        .start();
-    let address = secure(&hipache);
-    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let config = client(&authority, &[version]);
-        let kinds: Vec<_> = (0..20)
-            .map(|_| get(address, &config, "a.test", "/").unwrap().1)
-            .collect();
-        assert_eq!(kinds[0], HandshakeKind::Full);
-        let resumed = |kind: &&HandshakeKind| **kind == HandshakeKind::Resumed;
-        assert_eq!(kinds.iter().filter(resumed).count(), 19, "{kinds:?}");
-    }
-    // Both had their part, so sessions of one were resumed on the other.
-    let scrape_of_each = hipache.log().wait_for(40);
-    assert_eq!(scrape_of_each.len(), 40);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::super::methods::Methods;
+use super::super::names;
 use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
@@ -135,10 +136,7 @@ impl Encoder {
             }
             put_peer(&mut put, record.peer);
             if let Some(line) = record.request {
-                put.text(
-                    "network.protocol.version",
-                    line.version.trim_end_matches(".0"),
-                );
+                put.text(names::VERSION, names::protocol_version(line.version));
             }
             if !record.user_agent.is_empty() {
                 put.bytes("user_agent.original", record.user_agent);
