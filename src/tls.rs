@@ -5,6 +5,7 @@
 
 mod chosen;
 mod directory;
+mod failure;
 mod handshake;
 mod termination;
 mod tickets;

@@ -129,6 +129,9 @@ impl<'a> Warden<'a> {
                 return Verdict::End;
             }
             let Some(since) = self.link.streamless_since(now) else {
+                if is_told && self.link.has_only_tunnels() {
+                    self.link.may_last();
+                }
                 continue;
             };
             let is_past = |from: Instant, limit| now.saturating_duration_since(from) >= limit;

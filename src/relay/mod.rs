@@ -4,11 +4,12 @@
 //! its way down carries the exchange itself and lives in `proxy::response`.
 
 mod deadline;
+mod frames;
 mod interim;
 mod tunnel;
 mod upload;
 
 pub(crate) use deadline::{Deadline, after, earlier};
 pub(crate) use interim::Interim;
-pub(crate) use tunnel::{TunnelEnd, TunnelTraffic, tunnel};
+pub(crate) use tunnel::{Closing, Side, TunnelEnd, TunnelOver, TunnelTerms, TunnelTraffic, tunnel};
 pub(crate) use upload::{RequestBody, Upload};

@@ -4,6 +4,7 @@
 //! Counters are summed over all seats, dead workers included, so nothing ever goes back. It is done
 //! in pieces, with other tasks in between: each takes well under a millisecond.
 
+mod handshakes;
 mod process;
 mod sink;
 mod snapshot;
@@ -55,10 +56,9 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 26] = [
+const SUMS: [(&Metric, Counter); 25] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
-    (&names::HANDSHAKES_FAILED, Counter::HandshakesFailed),
     (&names::PROXY_UNTRUSTED, Counter::ProxyHeadersUntrusted),
     (&names::PROXY_MALFORMED, Counter::ProxyHeadersMalformed),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -134,6 +134,7 @@ pub(crate) async fn gather(sink: &mut impl Sink, source: &Source) {
     outcomes(sink, &snapshot);
     ends(sink, &snapshot);
     timings(sink, &snapshot);
+    handshakes::handshakes(sink, &snapshot);
     yield_now().await;
     vhosts::vhosts(sink, board).await;
     workers::workers(sink, board, &snapshot.seats).await;
@@ -240,9 +241,7 @@ fn ends(sink: &mut impl Sink, snapshot: &Snapshot) {
     ] {
         sink.begin(metric);
         for (end, word) in WORDS.iter().enumerate() {
-            let seats = snapshot.seats.iter();
-            let count: u64 = seats.map(|(_, seat)| seat.tallied(tally, end)).sum();
-            sink.sample(&[(names::END, word)], count);
+            sink.sample(&[(names::END, word)], snapshot.tallied(tally, end));
         }
     }
 }

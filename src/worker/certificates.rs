@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use crate::config::{Config, Driver};
-use crate::listener::{Accepted, ClientStream, Downstream, Proxied};
+use crate::listener::{Accepted, ClientStream, Downstream, Proxied, TlsFacts};
 use crate::route::Router;
-use crate::scoreboard::{Counter, Seat};
+use crate::scoreboard::Seat;
+use crate::telemetry::HandshakeRecord;
 use crate::tls::{Terminations, Vhosts};
 
 /// What the HTTPS listeners show, and the certificates of single vhosts.
@@ -37,9 +38,12 @@ impl Certificates {
             Some(termination) => {
                 let shaking = Box::pin(termination.shake_hands(accepted.stream, &self.vhosts));
                 match shaking.await {
-                    Ok((stream, facts)) => (ClientStream::Tls(stream), Some(facts)),
+                    Ok((stream, facts)) => {
+                        record_of(&facts).measure(seat);
+                        (ClientStream::Tls(stream), Some(facts))
+                    }
                     Err(error) => {
-                        seat.add(Counter::HandshakesFailed, 1);
+                        HandshakeRecord::count_failure(seat, error.word());
                         tracing::debug!(peer = %accepted.peer, %error, "no TLS");
                         return None;
                     }
@@ -54,5 +58,14 @@ impl Certificates {
             proxied,
             number,
         })
+    }
+}
+
+fn record_of(facts: &TlsFacts) -> HandshakeRecord {
+    HandshakeRecord {
+        cipher: facts.cipher,
+        shown: facts.certificate,
+        is_resumed: facts.is_resumed,
+        took: facts.took,
     }
 }

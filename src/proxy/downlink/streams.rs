@@ -55,6 +55,16 @@ impl Downlink {
         Some(since)
     }
 
+    /// Whether all open streams are tunnels, and there is one.
+    pub(crate) fn has_only_tunnels(&self) -> bool {
+        let streams = self.trunk.get().map(|trunk| trunk.streams.borrow());
+        let mut open = streams
+            .iter()
+            .flat_map(|list| list.iter().filter_map(Weak::upgrade));
+        open.next()
+            .is_some_and(|first| first.drain.lasts() && open.all(|one| one.drain.lasts()))
+    }
+
     /// Whether some stream has waited longer than this for its client to take what it has.
     pub(crate) fn has_stalled_stream(&self, limit: Duration, now: Instant) -> bool {
         let is_stalled = |stream: Rc<Self>| {
