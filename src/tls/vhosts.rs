@@ -7,13 +7,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::chosen::Chosen;
-use super::directory::{self, Stamp};
+use super::directory::{CertificateDirectory, Fetched, Stamp};
+use super::loans::Loans;
 use crate::credentials::{Credentials, CredentialsError};
 use crate::route::{Fields, Hash, Router};
 use crate::telemetry::{Event, emit};
@@ -32,7 +33,7 @@ const RETELL: Duration = Duration::from_secs(60);
 
 /// Where certificates of vhosts come from, and what is known of them.
 pub(crate) struct Vhosts {
-    directory: Option<PathBuf>,
+    directory: Option<CertificateDirectory>,
     router: Option<Rc<Router>>,
     known: RefCell<HashMap<Box<str>, Known>>,
 }
@@ -48,18 +49,31 @@ struct Known {
 }
 
 /// What it was made from, to see whether that changed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Nowhere,
     Files(Stamp),
     Store(u64),
 }
 
+impl Known {
+    /// The version of the files that it was made from.
+    fn stamp(&self) -> Option<Stamp> {
+        match self.source {
+            Origin::Files(stamp) => Some(stamp),
+            Origin::Nowhere | Origin::Store(_) => None,
+        }
+    }
+}
+
 impl Vhosts {
-    /// Asks this directory first, then the store of routes.
-    pub(crate) fn new(directory: Option<PathBuf>, router: Option<Rc<Router>>) -> Self {
+    /// Asks this directory first, through the master where need be, then the store of routes.
+    pub(crate) fn new(
+        (directory, loans): (Option<PathBuf>, Option<Rc<Loans>>),
+        router: Option<Rc<Router>>,
+    ) -> Self {
         Self {
-            directory,
+            directory: directory.map(|path| CertificateDirectory::new(path, loans)),
             router,
             known: RefCell::default(),
         }
@@ -71,10 +85,18 @@ impl Vhosts {
             return None;
         }
         let known = self.known.borrow().get(name).cloned();
-        if let Some(directory) = &self.directory
-            && let Some(stamp) = directory::stamp(directory, name)
-        {
-            return self.ask_files(name, directory, stamp, known);
+        if let Some(directory) = &self.directory {
+            let stamp = known.as_ref().and_then(Known::stamp);
+            match directory.fetch(name, stamp).await {
+                Fetched::Nothing => {}
+                Fetched::Same => return known?.chosen,
+                Fetched::New(stamp, found) => {
+                    let found = found.map(|one| vec![one]);
+                    return self.learn(name, Origin::Files(stamp), found, known);
+                }
+                Fetched::Unknown if stamp.is_some() => return known?.chosen,
+                Fetched::Unknown => {}
+            }
         }
         if let Some(known) = &known
             && known.source == Origin::Nowhere
@@ -83,21 +105,6 @@ impl Vhosts {
             return None;
         }
         self.ask_store(name, known).await
-    }
-
-    fn ask_files(
-        &self,
-        name: &str,
-        directory: &Path,
-        stamp: Stamp,
-        known: Option<Known>,
-    ) -> Option<Arc<Chosen>> {
-        let source = Origin::Files(stamp.clone());
-        if let Some(known) = known.as_ref().filter(|known| known.source == source) {
-            return known.chosen.clone();
-        }
-        let read = directory::read(directory, &stamp);
-        self.learn(name, source, read.map(|one| vec![one]), known)
     }
 
     /// While Redis does not answer, what was known last is shown.
