@@ -87,6 +87,8 @@ pub(crate) enum Counter {
     RecordsDropped,
     /// Log records that the collector did not take, or that died with their worker.
     RecordsFailed,
+    /// Names whose certificate, or want of one, was forgotten to make room for others.
+    CertificatesEvicted,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -116,6 +118,8 @@ pub(crate) enum Gauge {
     CgroupMemory,
     /// Bytes that the worker may use; 0 is no limit.
     MemoryLimit,
+    /// Names whose certificate, or want of one, is kept.
+    Certificates,
     /// Connections to Redis that are up. The last gauge.
     RedisLinks,
 }
