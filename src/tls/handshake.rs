@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Vhosts;
 use super::termination::Termination;
-use crate::listener::TlsFacts;
+use crate::listener::{TlsFacts, Wire};
 
 /// Why there is no TLS with a client.
 #[derive(Debug)]
@@ -39,10 +39,10 @@ impl Termination {
         &self,
         tcp: TcpStream,
         vhosts: &Vhosts,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
+    ) -> Result<(Box<TlsStream<Wire>>, TlsFacts), HandshakeError> {
         let began = Instant::now();
         let deadline = self.limit.map(|limit| began + limit);
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), Wire::from(tcp));
         let start = before(deadline, hello).await?;
         let name = start
             .client_hello()
