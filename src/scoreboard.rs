@@ -48,7 +48,7 @@ pub(crate) use vhosts::{VHOST_BOUNDS, Vhost, Visit, shown_name};
 /// `hipache` and a zero byte.
 const MAGIC: u64 = u64::from_le_bytes(*b"hipache\0");
 /// Raised with every change of the layout.
-const LAYOUT: u64 = 6;
+const LAYOUT: u64 = 7;
 /// Cells in a cache line of 64 bytes.
 const LINE: usize = 8;
 const HEADER: usize = PUSH + pushed::CELLS;

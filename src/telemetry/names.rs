@@ -74,6 +74,8 @@ metrics! {
     CONNECTIONS: Counter "hipache.connections" "{connection}" "Connections accepted.";
     SILENT: Counter "hipache.connections_silent" "{connection}" "Connections that ended without a single byte.";
     HANDSHAKES_FAILED: Counter "hipache.tls.handshakes_failed" "{handshake}" "TLS handshakes with clients that came to nothing.";
+    HTTP2_ERRORS: Counter "hipache.http2.connection_errors" "{connection}" "HTTP/2 connections ended for a mistake of their client, by the error code that it was told.";
+    STREAMS_REFUSED: Counter "hipache.http2.streams_refused" "{stream}" "HTTP/2 streams refused unseen: too many at a time, or long after the end was told.";
     PROXY_UNTRUSTED: Counter "hipache.proxy_headers_untrusted" "{connection}" "Connections closed because their peer may not send PROXY headers.";
     PROXY_MALFORMED: Counter "hipache.proxy_headers_malformed" "{connection}" "Connections closed because their PROXY header was malformed, cut or late.";
     OPEN_CONNECTIONS: Level "hipache.connections_open" "{connection}" "Connections open.";
