@@ -103,6 +103,8 @@ pub(crate) enum Counter {
     Http2EnhanceYourCalm,
     /// ... any other.
     Http2OtherErrors,
+    /// Names whose certificate, or want of one, was forgotten to make room for others.
+    CertificatesEvicted,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -132,6 +134,8 @@ pub(crate) enum Gauge {
     CgroupMemory,
     /// Bytes that the worker may use; 0 is no limit.
     MemoryLimit,
+    /// Names whose certificate, or want of one, is kept.
+    Certificates,
     /// Connections to Redis that are up. The last gauge.
     RedisLinks,
 }

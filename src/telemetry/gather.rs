@@ -56,10 +56,11 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 26] = [
+const SUMS: [(&Metric, Counter); 27] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
     (&names::STREAMS_REFUSED, Counter::StreamsRefused),
+    (&names::CERTIFICATES_EVICTED, Counter::CertificatesEvicted),
     (&names::PROXY_UNTRUSTED, Counter::ProxyHeadersUntrusted),
     (&names::PROXY_MALFORMED, Counter::ProxyHeadersMalformed),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -236,6 +237,7 @@ fn sums(sink: &mut impl Sink, snapshot: &Snapshot) {
     for (metric, gauge) in [
         (&names::OPEN_CONNECTIONS, Gauge::OpenConnections),
         (&names::OPEN_TUNNELS, Gauge::OpenTunnels),
+        (&names::CERTIFICATES, Gauge::Certificates),
         (&names::REDIS_LINKS, Gauge::RedisLinks),
     ] {
         sink.begin(metric);

@@ -1,6 +1,7 @@
 //! What each variable of a template prints. Pure; appends to the caller's buffer.
 
 mod tls;
+mod tunnel;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -74,17 +75,10 @@ impl Source<'_> {
                 Some(span) => out.extend_from_slice(&span.hex()),
                 None => return false,
             },
-            Variable::TunnelClosedBy => {
-                let side = record.tunnel.and_then(|tunnel| tunnel.closed_by);
-                return self.text(out, side);
-            }
-            Variable::WebsocketClose => match record.tunnel.and_then(|t| t.close_status) {
-                Some(status) => append_number(out, status.into()),
-                None => return false,
-            },
             Variable::RequestCompletion if record.end == "ok" => out.extend_from_slice(b"OK"),
             _ => {
                 return self.of_tls(out, variable)
+                    || self.of_tunnel(out, variable)
                     || self.of_request(out, variable)
                     || self.of_route(out, variable);
             }

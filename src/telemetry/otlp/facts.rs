@@ -125,8 +125,9 @@ pub(super) fn put_tls(put: &mut Attributes<'_, '_>, record: &Record<'_>, is_told
     }
 }
 
-/// Who closed a tunnel, and what a WebSocket said at that.
-pub(super) fn put_tunnel(put: &mut Attributes<'_, '_>, record: &Record<'_>) {
+/// How it ended; of a tunnel also who closed it, and what a WebSocket said at that.
+pub(super) fn put_end(put: &mut Attributes<'_, '_>, record: &Record<'_>) {
+    put.text("hipache.end", record.end);
     let Some(tunnel) = record.tunnel else { return };
     if let Some(side) = tunnel.closed_by {
         put.text("hipache.tunnel.closed_by", side);

@@ -11,8 +11,8 @@ use super::super::names;
 use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
-    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_error,
-    put_event, put_failed, put_peer, put_route, put_tls, put_tunnel, server_error,
+    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_end,
+    put_error, put_event, put_failed, put_peer, put_route, put_tls, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
@@ -145,8 +145,7 @@ impl Encoder {
                 put.number("http.response.status_code", record.status.into());
             }
             put_route(&mut put, record);
-            put.text("hipache.end", record.end);
-            put_tunnel(&mut put, record);
+            put_end(&mut put, record);
             let error = server_error(record);
             if let Some(error) = &error {
                 put_error(&mut put, error);
