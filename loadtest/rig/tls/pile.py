@@ -5,7 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from rig import servers
-from rig.tls.authority import KEY, Authority, openssl
+from rig.tls.authority import KEYS, Authority, openssl
 
 # Kept this long, so that a run does not wait for them.
 DAYS = "365"
@@ -44,7 +44,7 @@ class Pile:
 
         def issue(host):
             text = openssl(
-                "req", "-x509", *KEY, "-days", DAYS, "-subj", f"/CN={host}",
+                "req", "-x509", *KEYS["ecdsa"], "-days", DAYS, "-subj", f"/CN={host}",
                 "-CA", authority.certificate, "-CAkey", authority.key,
                 "-addext", f"subjectAltName=DNS:{host}",
                 "-addext", "basicConstraints=critical,CA:FALSE",
