@@ -127,7 +127,10 @@ impl<'a> Driver<'a> {
 
     /// The connection failed; whether the client has been told why.
     fn fail(&self, error: &h2::Error) -> bool {
-        if !error.is_go_away() || error.is_remote() {
+        if error.is_go_away() && error.is_remote() {
+            return true;
+        }
+        if !error.is_go_away() {
             if self.conduct.borrow().open_head().is_some() {
                 self.record_open_head(0, End::ClientGone);
             }
