@@ -17,6 +17,7 @@ use super::directory::{CertificateDirectory, Fetched, Stamp};
 use super::loans::Loans;
 use crate::credentials::{Credentials, CredentialsError};
 use crate::route::{Fields, Hash, Router};
+use crate::scoreboard::{Counter, Gauge, Seat};
 use crate::telemetry::{Event, emit};
 
 /// The hash of a host's certificate, as planb keeps it; the second pair for another kind of key.
@@ -36,6 +37,7 @@ pub(crate) struct Vhosts {
     directory: Option<CertificateDirectory>,
     router: Option<Rc<Router>>,
     known: RefCell<HashMap<Box<str>, Known>>,
+    seat: Seat,
 }
 
 /// What is known of a name.
@@ -71,11 +73,13 @@ impl Vhosts {
     pub(crate) fn new(
         (directory, loans): (Option<PathBuf>, Option<Rc<Loans>>),
         router: Option<Rc<Router>>,
+        seat: Seat,
     ) -> Self {
         Self {
             directory: directory.map(|path| CertificateDirectory::new(path, loans)),
             router,
             known: RefCell::default(),
+            seat,
         }
     }
 
@@ -158,7 +162,8 @@ impl Vhosts {
         };
         let mut known = self.known.borrow_mut();
         if known.len() >= NAMES && !known.contains_key(name) {
-            make_room(&mut known);
+            let evicted = make_room(&mut known, now);
+            self.seat.add(Counter::CertificatesEvicted, evicted as u64);
         }
         let fresh = Known {
             source,
@@ -167,6 +172,7 @@ impl Vhosts {
             told,
         };
         known.insert(name.into(), fresh);
+        self.seat.put(Gauge::Certificates, known.len() as u64);
         chosen
     }
 }
@@ -179,13 +185,22 @@ fn complaint(credentials: &Credentials, name: &str) -> Option<String> {
     (!credentials.covers(name)).then(|| "the certificate is not for this name".to_owned())
 }
 
-/// Lets the older half of the names go: rare, and cheaper than an order kept for every handshake.
-fn make_room(known: &mut HashMap<Box<str>, Known>) {
+/// Lets names go that are asked for again anyway, and the older half of all others where that is not
+/// enough; how many of these. Rare, and cheaper than an order kept for every handshake.
+fn make_room(known: &mut HashMap<Box<str>, Known>, now: Instant) -> usize {
+    let before = known.len();
+    let is_over = |known: &Known| now.duration_since(known.at) >= MISS;
+    known.retain(|_, known| known.source != Origin::Nowhere || !is_over(known));
+    let kept = known.len();
+    if kept <= before / 8 * 7 {
+        return 0;
+    }
     let mut ages: Vec<Instant> = known.values().map(|known| known.at).collect();
     let middle = ages.len() / 2;
     let (_, median, _) = ages.select_nth_unstable(middle);
     let median = *median;
     known.retain(|_, known| known.at > median);
+    kept - known.len()
 }
 
 fn parse(fields: &Fields) -> Result<Vec<Credentials>, CredentialsError> {
@@ -204,4 +219,40 @@ fn parse(fields: &Fields) -> Result<Vec<Credentials>, CredentialsError> {
 fn fingerprint(fields: &Fields) -> u64 {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
     BuildHasherDefault::<DefaultHasher>::default().hash_one(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many names, each learned a second after the one before.
+    fn names(count: u32, source: impl Fn(u32) -> Origin) -> (HashMap<Box<str>, Known>, Instant) {
+        let start = Instant::now();
+        let known = |number| Known {
+            source: source(number),
+            chosen: None,
+            at: start + Duration::from_secs(number.into()),
+            told: None,
+        };
+        let all = (0..count).map(|number| (format!("{number}").into(), known(number)));
+        (all.collect(), start + Duration::from_secs(count.into()))
+    }
+
+    #[test]
+    fn room_is_made_by_misses_first_and_then_by_the_older_half() {
+        let (mut known, now) = names(16, |_| Origin::Store(1));
+        assert_eq!(make_room(&mut known, now), 9);
+        assert!(known.contains_key("15") && !known.contains_key("8"));
+        // Every second one a miss: enough.
+        let (mut known, now) = names(16, |number| match number % 2 {
+            0 => Origin::Nowhere,
+            _ => Origin::Store(1),
+        });
+        assert_eq!(make_room(&mut known, now), 0);
+        assert!(known.len() == 8 && known.contains_key("1"));
+        // Misses that still count go with all others.
+        let (mut known, now) = names(16, |_| Origin::Nowhere);
+        let now = now - Duration::from_secs(16);
+        assert_eq!(make_room(&mut known, now), 9);
+    }
 }

@@ -23,12 +23,13 @@ impl Certificates {
         terminations: Terminations,
         router: &Rc<Router>,
         loans: &Rc<Loans>,
+        seat: Seat,
     ) -> Self {
         let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
         let loans = config.identity.as_ref().map(|_| Rc::clone(loans));
         Self {
             terminations,
-            vhosts: Vhosts::new((config.certificates.clone(), loans), store),
+            vhosts: Vhosts::new((config.certificates.clone(), loans), store, seat),
         }
     }
 

@@ -145,7 +145,13 @@ async fn serve(
     let (drain, watch) = Drain::new();
     let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
     let loans = Rc::new(Loans::new(Rc::clone(&channel)));
-    let certificates = Certificates::new(&config, inheritance.terminations, &proxy.router, &loans);
+    let certificates = Certificates::new(
+        &config,
+        inheritance.terminations,
+        &proxy.router,
+        &loans,
+        seat,
+    );
     let reception = Reception::new(Rc::clone(&proxy), certificates, seat, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;

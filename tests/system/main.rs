@@ -28,6 +28,7 @@ mod grpc;
 mod harness;
 mod http;
 mod http2_backends;
+mod http2_limits;
 mod http2_streams;
 mod http_errors;
 mod https;
