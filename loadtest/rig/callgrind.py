@@ -7,9 +7,10 @@ writing the log and sending the batches, is not among them.
 import re
 import time
 
-from rig.measure import errors, wrk
+from rig.measure import errors
 from rig.processes import Failed, need
 from rig.servers import run_user, start_hipache
+from rig.works import drive
 
 # Requests before those that count: start, first connections, tables that grow.
 FIRST = 1000
@@ -35,7 +36,7 @@ def run(crew, binary, driver, requests, setup, limit):
     proxy = start_hipache(
         crew, binary, driver, 1, name=f"{setup.key}-counted", under=under, sections=sections, **setup.server
     )
-    report = wrk(proxy.port, "small", max(1, int(limit)), set(), requests)
+    report = drive(proxy, "small", max(1, int(limit)), set(), requests)
     if report["requests"] != requests or errors(report):
         raise Failed(f"{report['requests']} of {requests} requests answered under valgrind: {report}")
     counted = [directory / str(pid) for pid in proxy.running.tree() if pid != proxy.running.pid]

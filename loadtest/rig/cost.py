@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from rig import results
 from rig.callgrind import FIRST, instructions_per_request
-from rig.measure import CONNECTIONS, cell, wrk
+from rig.measure import cell
 from rig.processes import Crew, Failed, need
 from rig.servers import start_hipache
 from rig.sums import Sink, start_redis_with_route
+from rig.works import CONNECTIONS, drive
 
 # Seconds for counting instructions.
 COUNT_LIMIT = 330
@@ -93,7 +94,7 @@ def cpu_times(setups, driver, chosen):
             for setup in setups
         }
         for proxy in proxies.values():
-            wrk(proxy.port, "small", 1, set())
+            drive(proxy, "small", 1, set())
         for number in range(chosen.rounds):
             print(f"  round {number + 1} of {chosen.rounds}", file=sys.stderr)
             # Another begins each time: what follows on a pause of the machine is not always the same.

@@ -1,43 +1,17 @@
-"""One cell of the comparison: wrk against one proxy, with what the proxy spent on it."""
+"""One cell of the comparison: one work on one proxy, with what the proxy spent on it."""
 
-import json
 import re
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from rig.processes import Failed, need
-from rig.servers import HOST
-
-SCRIPT = Path(__file__).resolve().parents[1] / "wrk" / "report.lua"
-CONNECTIONS = 64
-
-# Each work: what it is, path, bytes of request body, whether connections are kept.
-WORKS = {
-    "small": ("small GET, 64 kept connections", "/", 0, "keep"),
-    "close": ("small GET, a connection per request, 64 at a time", "/", 0, "close"),
-    "large": ("64 KiB response, 64 kept connections", "/large", 0, "keep"),
-    "post": ("POST 16 KiB, 64 kept connections", "/", 16 * 1024, "keep"),
-}
-
-
-def wrk(port, work, seconds, cores, exactly=None):
-    """Runs wrk for so long, or until `exactly` so many answers came, and returns its report."""
-    _, path, body_bytes, connection = WORKS[work]
-    command = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
-    command += [need("wrk", "wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s"]
-    command += ["-H", f"Host: {HOST}", "-s", str(SCRIPT), f"http://127.0.0.1:{port}{path}"]
-    command += ["--", str(body_bytes), connection, *([str(exactly)] if exactly else [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode != 0 or not lines:
-        raise Failed(f"wrk: {done.stderr or done.stdout}")
-    return json.loads(lines[-1])
+from rig.processes import Failed
+from rig.works import drive
 
 
 def errors(report):
-    """Requests that wrk saw fail."""
+    """Requests that the tool saw fail."""
     return report["bad_status"] + report["socket_errors"] + report["timeouts"]
 
 
@@ -50,7 +24,7 @@ def line_count(path):
 def unlogged(proxy, requests, limit=4.0):
     """How many of these requests have no line, once a buffering writer had its time.
 
-    Requests in flight when wrk ends are logged but not reported, so a few more lines are right.
+    Requests in flight when the tool ends are logged but not reported, so a few more lines are right.
     """
     deadline = time.monotonic() + limit
     while (lines := line_count(proxy.log)) < requests and time.monotonic() < deadline:
@@ -62,7 +36,7 @@ def cell(proxy, redis, work, seconds, cores):
     """Measures one work on one proxy."""
     spent = proxy.running.cpu_seconds()
     redis_spent = redis.cpu_seconds() if redis else 0.0
-    report = wrk(proxy.port, work, seconds, cores)
+    report = drive(proxy, work, seconds, cores)
     requests = max(report["requests"], 1)
     spent = proxy.running.cpu_seconds() - spent
     redis_spent = redis.cpu_seconds() - redis_spent if redis else 0.0
@@ -94,7 +68,7 @@ def syscalls_per_request(proxy, work, cores, seconds=3):
                 continue
             time.sleep(0.5)
             if counter.poll() is None:
-                report = wrk(proxy.port, work, seconds, cores)
+                report = drive(proxy, work, seconds, cores)
                 counter.send_signal(2)
                 counter.wait(10)
                 count = counted(tool, Path(out.name).read_text())

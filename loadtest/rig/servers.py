@@ -1,7 +1,8 @@
 """The servers of a run: Redis, the fast backend, and the three proxies with equal duties.
 
 Each proxy keeps connections to clients and backends, sets the same forwarded headers and writes
-one access-log line a request, with the same fields, to a file.
+one access-log line a request, with the same fields, to a file. With TLS each shows the same certificates,
+speaks 1.2 and 1.3 with its own choice of ciphers, gives tickets, and offers HTTP/2.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from rig.identities import make_identities
 from rig.processes import Failed, free_port, need, wait_for_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,28 +97,45 @@ def start_backend(crew, cores=None):
 
 
 class Proxy:
-    """A proxy under test: its process, its port, its access log, and the admin port if it has one."""
+    """A proxy under test: its process, its ports, its access log, and the admin port if it has one."""
 
-    def __init__(self, running, port, log, admin=None, limit=15.0):
+    def __init__(self, running, ports, log, admin=None, limit=15.0):
         self.running = running
-        self.port = port
+        # By what they speak: "plain", or TLS by the kind of the certificate's key.
+        self.ports = ports
         self.log = log
         self.admin = admin
-        wait_for_port(running, port, limit)
+        for port in ports.values():
+            wait_for_port(running, port, limit)
+
+    @property
+    def port(self):
+        """Where it speaks plain HTTP."""
+        return self.ports["plain"]
 
 
-def start_nginx(crew, backend, workers, cores, log_options=""):
+class Doors:
+    """The ports that a proxy is to listen on, with what it shows at those that speak TLS."""
+
+    def __init__(self, crew):
+        self.identities = make_identities(crew, HOST)
+        self.ports = {"plain": free_port()}
+        for kind in self.identities:
+            while (port := free_port()) in self.ports.values():
+                pass
+            self.ports[kind] = port
+
+    def secure(self):
+        """Port and identity of each that speaks TLS."""
+        return [(self.ports[kind], identity) for kind, identity in self.identities.items()]
+
+
+def start_nginx(crew, backend, workers, cores, name="nginx", log_options=""):
     """nginx with kept upstream connections; `log_options` may buffer the access log."""
-    port = free_port()
-    log = crew.directory / "nginx-access.log"
-    running = nginx(
-        crew,
-        "nginx",
-        f"worker_processes {workers};",
-        f"log_format hipache {NGINX_LOG_FORMAT};\naccess_log {log} hipache {log_options};\n"
-        f"upstream backend {{ server 127.0.0.1:{backend}; keepalive 128;"
-        " keepalive_requests 1000000000; }\n"
-        f"server {{ listen 127.0.0.1:{port} backlog=4096 reuseport; client_body_buffer_size 64k;\n"
+    doors = Doors(crew)
+    log = crew.directory / f"{name}-access.log"
+    shared = (
+        "client_body_buffer_size 64k;\n"
         "  location / { proxy_pass http://backend; proxy_http_version 1.1;\n"
         '    proxy_set_header Connection ""; proxy_set_header Host $http_host;\n'
         "    proxy_set_header X-Real-IP $remote_addr;\n"
@@ -124,29 +143,49 @@ def start_nginx(crew, backend, workers, cores, log_options=""):
         "    proxy_set_header X-Forwarded-Proto $scheme;\n"
         "    proxy_set_header X-Forwarded-Protocol $scheme;\n"
         "    proxy_set_header X-Forwarded-Port $server_port;\n"
-        "    proxy_buffers 16 8k; } }",
+        "    proxy_buffers 16 8k; } }\n"
+    )
+    secure = "".join(
+        f"server {{ listen 127.0.0.1:{port} ssl http2 backlog=4096 reuseport;\n"
+        f"  ssl_certificate {identity.certificate}; ssl_certificate_key {identity.key};\n  {shared}"
+        for port, identity in doors.secure()
+    )
+    running = nginx(
+        crew,
+        name,
+        f"worker_processes {workers};",
+        f"log_format hipache {NGINX_LOG_FORMAT};\naccess_log {log} hipache {log_options};\n"
+        f"upstream backend {{ server 127.0.0.1:{backend}; keepalive 128;"
+        " keepalive_requests 1000000000; }\n"
+        "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; ssl_session_timeout 1d;\n"
+        f"server {{ listen 127.0.0.1:{doors.ports['plain']} backlog=4096 reuseport; {shared}{secure}",
         cores,
     )
-    return Proxy(running, port, log)
+    return Proxy(running, doors.ports, log)
 
 
 def start_haproxy(crew, backend, workers, cores):
     """HAProxy: threads of one process instead of workers, and one write a log line."""
-    port = free_port()
+    doors = Doors(crew)
     log = crew.directory / "haproxy-access.log"
+    secure = "".join(
+        f"  bind 127.0.0.1:{port} backlog 4096 ssl crt {identity.both} ssl-min-ver TLSv1.2"
+        " alpn h2,http/1.1\n"
+        for port, identity in doors.secure()
+    )
     config = crew.write(
         "haproxy.cfg",
         f"global\n  nbthread {workers}\n  maxconn 4096\n  log stdout format raw local0\n"
         "defaults\n  mode http\n  log global\n  option http-keep-alive\n  http-reuse always\n"
         "  timeout client 300s\n  timeout server 300s\n  timeout connect 5s\n"
         "  timeout http-keep-alive 300s\n"
-        f"frontend in\n  bind 127.0.0.1:{port} backlog 4096\n"
+        f"frontend in\n  bind 127.0.0.1:{doors.ports['plain']} backlog 4096\n{secure}"
         "  capture request header Referer len 256\n  capture request header User-Agent len 256\n"
         f"  log-format {HAPROXY_LOG_FORMAT}\n"
         "  http-request set-header X-Real-IP %[src]\n"
         "  http-request set-header X-Forwarded-For %[src]\n"
-        "  http-request set-header X-Forwarded-Proto http\n"
-        "  http-request set-header X-Forwarded-Protocol http\n"
+        "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n"
+        "  http-request set-header X-Forwarded-Protocol %[ssl_fc,iif(https,http)]\n"
         "  http-request set-header X-Forwarded-Port %[dst_port]\n"
         "  default_backend out\n"
         f"backend out\n  server one 127.0.0.1:{backend} pool-max-conn 128\n",
@@ -154,7 +193,7 @@ def start_haproxy(crew, backend, workers, cores):
     with log.open("ab") as sink:
         command = [need("haproxy", "haproxy"), "-f", config, "-db"]
         running = crew.start("haproxy", command, cores, stdout=sink)
-    return Proxy(running, port, log)
+    return Proxy(running, doors.ports, log)
 
 
 def clean_environment():
@@ -172,11 +211,16 @@ def start_hipache(
     """
     if not Path(binary).is_file():
         raise Failed(f"{binary} is missing: build it with cargo build --release")
-    port = free_port()
+    doors = Doors(crew)
+    secure = [
+        {"address": "127.0.0.1", "port": port, "cert": str(identity.certificate), "key": str(identity.key)}
+        for port, identity in doors.secure()
+    ]
     log = crew.directory / f"{name}-access.log"
     config = {
         "server": {"workers": workers, "accessLog": str(log), **server},
-        "http": {"bind": ["127.0.0.1"], "port": port},
+        "http": {"bind": ["127.0.0.1"], "port": doors.ports["plain"]},
+        "https": {"bind": secure},
         "driver": driver,
         **(sections or {}),
     }
@@ -189,4 +233,4 @@ def start_hipache(
     command = [*under, binary, "--config", path]
     running = crew.start(name, command, cores, is_tested=True, env=clean_environment())
     # A profiler slows the start down, too.
-    return Proxy(running, port, log, admin, limit=60.0 if under else 15.0)
+    return Proxy(running, doors.ports, log, admin, limit=60.0 if under else 15.0)

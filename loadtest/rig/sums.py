@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rig import servers
 from rig.books import closed
-from rig.measure import errors, line_count, wrk
+from rig.measure import errors, line_count
 from rig.probe import fetch
 from rig.processes import Failed, free_port, wait_for_port
+from rig.works import drive
 
 SINK = Path(__file__).with_name("sink.py")
 # wrk gives up then; a rate that a machine this slow would need is no full speed.
@@ -50,7 +51,7 @@ def sums(crew, chosen):
         chosen.workers,
         sections={"admin": {}, "telemetry": {"endpoint": sink.endpoint}},
     )
-    report = wrk(proxy.port, "small", WRK_LIMIT, set(), chosen.requests)
+    report = drive(proxy, "small", WRK_LIMIT, set(), chosen.requests)
     books = closed(proxy, report["requests"], 30)
     ended = crew.stop(proxy.running)
     lines, received = line_count(proxy.log), sink.spans()

@@ -27,7 +27,7 @@ use crate::error::End;
 use crate::relay::Upload;
 use crate::route::{Asked, Route};
 use crate::scoreboard::{Counter, Gauge};
-use crate::telemetry::{AttemptRecord, Record, RequestLine, SpanId, Trace};
+use crate::telemetry::{AttemptRecord, Record, RequestLine, SpanId, Trace, TunnelRecord};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Host};
 
@@ -66,6 +66,8 @@ pub(crate) struct Exchange {
     pub(crate) end: End,
     /// A call of gRPC: what we answer ourselves is told in its terms.
     pub(crate) is_grpc: bool,
+    /// The tunnel that it became.
+    pub(super) tunnel: Option<TunnelRecord>,
     is_finished: bool,
 }
 
@@ -134,6 +136,7 @@ impl Exchange {
             status: 0,
             end: End::ClientGone,
             is_grpc: false,
+            tunnel: None,
             is_finished: false,
         })
     }
@@ -268,6 +271,7 @@ impl Exchange {
                 + self.upload.as_ref().map_or(0, |upload| upload.taken()),
             end: end.as_str(),
             tls: self.link.tls.as_deref().map(tls_of),
+            tunnel: self.tunnel,
             trace: self.trace.as_ref().map(|trace| trace.as_record(&spans)),
         };
         debug!(?record, "exchange finished");
@@ -282,7 +286,7 @@ impl Drop for Exchange {
         let end = if self.sinks.is_ending.get() {
             End::Shutdown
         } else {
-            self.link.timed_out().unwrap_or(self.end)
+            self.link.cut_as().unwrap_or(self.end)
         };
         self.record(end);
     }

@@ -39,7 +39,7 @@ pub(crate) use once_a_minute::OnceAMinute;
 pub(crate) use otlp::seconds;
 pub(crate) use push::Push;
 pub(crate) use record::{
-    AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TlsRecord, TraceRecord,
+    AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TlsRecord, TraceRecord, TunnelRecord,
 };
 pub(crate) use story::{Story, init};
 pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

@@ -50,7 +50,7 @@ impl Termination {
         let config = match found {
             Some(chosen) => {
                 let mut config = ServerConfig::clone(&self.default);
-                config.cert_resolver = chosen;
+                config.cert_resolver = chosen.within(self.default.crypto_provider());
                 Arc::new(config)
             }
             None if self.is_strict => return Err(HandshakeError::UnknownName),

@@ -11,8 +11,8 @@ use super::super::names;
 use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
-    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_error,
-    put_event, put_failed, put_peer, put_route, put_tls, server_error,
+    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_end,
+    put_error, put_event, put_failed, put_peer, put_route, put_tls, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
@@ -145,7 +145,7 @@ impl Encoder {
                 put.number("http.response.status_code", record.status.into());
             }
             put_route(&mut put, record);
-            put.text("hipache.end", record.end);
+            put_end(&mut put, record);
             let error = server_error(record);
             if let Some(error) = &error {
                 put_error(&mut put, error);
@@ -159,7 +159,7 @@ impl Encoder {
     }
 
     fn server_events(&self, span: &mut Writer<'_>, record: &Record<'_>) {
-        let Some(responded) = record.responded.filter(|_| record.status == 101) else {
+        let Some(responded) = record.responded.filter(|_| record.tunnel.is_some()) else {
             return;
         };
         let events = [("upgrade", responded), ("tunnel_end", record.total)];
