@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::Vhosts;
 use super::failure::HandshakeError;
 use super::termination::Termination;
-use crate::listener::TlsFacts;
+use crate::listener::{TlsFacts, Wire};
 use crate::telemetry::names::{SHOWN_DEFAULT, SHOWN_NONE, SHOWN_OWN};
 
 impl Termination {
@@ -29,10 +29,10 @@ impl Termination {
         &self,
         tcp: TcpStream,
         vhosts: &Vhosts,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
+    ) -> Result<(Box<TlsStream<Wire>>, TlsFacts), HandshakeError> {
         let began = Instant::now();
         let deadline = self.limit.map(|limit| began + limit);
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), Wire::from(tcp));
         let start = before(deadline, hello).await?;
         let name = start
             .client_hello()
