@@ -11,6 +11,7 @@ mod termination;
 mod tickets;
 mod vhosts;
 
+pub(crate) use failure::HandshakeError;
 pub(crate) use termination::Terminations;
 pub(crate) use tickets::TicketKeys;
 pub(crate) use vhosts::Vhosts;

@@ -56,6 +56,7 @@ mod story;
 mod supervision;
 mod surroundings;
 mod tls_metrics;
+mod tls_oddities;
 mod tls_sessions;
 mod tls_terms;
 mod traces;
