@@ -33,6 +33,7 @@ pub(crate) mod proxy;
 pub(crate) mod relay;
 pub(crate) mod route;
 pub(crate) mod scoreboard;
+pub(crate) mod streams;
 pub(crate) mod sys;
 pub(crate) mod telemetry;
 pub(crate) mod tls;

@@ -35,7 +35,10 @@ pub(super) async fn close(link: &Downlink, is_broken: bool) {
         // that takes nothing goes without.
         let _ = timeout(IDLE_SILENCE, stream.shutdown()).await;
     }
-    if must_linger {
+    if must_linger && link.cut_as().is_some() {
+        // The client is told why, but not listened to for long.
+        let _ = timeout(IDLE_SILENCE, linger(stream, IDLE_SILENCE)).await;
+    } else if must_linger {
         let silence = match link.is_idle_over() {
             true => IDLE_SILENCE,
             false => SILENCE,

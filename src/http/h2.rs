@@ -1,26 +1,30 @@
 //! Speaking HTTP/2 on one downstream connection (RFC 9113), with limits and drain.
 //!
-//! hyper speaks the protocol and runs each stream in a task of its own; an exchange on it is carried
-//! like any other. The limits here bound what one client can make us keep: streams, windows, heads,
-//! resets. A connection without streams ends like an idle one; one whose client takes nothing of
-//! what it asked for ends as a whole.
+//! The h2 library speaks the protocol; each stream has a task of its own, and an exchange on it is
+//! carried like any other. The limits here bound what one client can make us keep: streams, windows,
+//! heads, resets, frames for nothing. A connection without streams ends like an idle one.
 
+mod conduct;
+mod delivery;
+mod driver;
+mod frames;
 mod io;
+mod limits;
 mod stream;
 mod websocket;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use tokio::task::spawn_local;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use h2::server::{Builder, Connection};
+use tokio::time::timeout;
 
+use self::conduct::Conduct;
+use self::driver::{Driver, count_error};
 use self::io::TrunkIo;
 use super::HEAD_BYTES;
 use crate::error::End;
@@ -34,128 +38,67 @@ const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 << 10;
 /// The same for all streams of a connection.
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Bytes of a response that wait for the client's window, in each stream.
-const SEND_BUFFER: usize = 64 << 10;
+/// Bytes of a response that wait for the client's socket, in each stream.
+const SEND_BUFFER: usize = 32 << 10;
+/// Bytes that small frames of requests take up beside what is in them, in all streams of a connection
+/// together: some ten thousand messages that wait for slow backends.
+const FRAMES_BYTES: usize = 4 << 20;
 /// Streams that the client may reset before we have looked at them: the guard against rapid reset.
 const PENDING_RESETS: usize = 20;
-/// Streams that we reset for the client's mistakes before its connection ends.
-const LOCAL_RESETS: usize = 64;
-/// How often limits are looked at.
-const WATCH: Duration = Duration::from_secs(1);
-/// How long a client may take to answer the end of its connection (RFC 9113 §6.8).
-const GOAWAY_LIMIT: Duration = Duration::from_secs(5);
+/// Streams that we reset for the client's mistakes before its connection ends. A client that has not yet
+/// heard of our limit may open some too many.
+const LOCAL_RESETS: usize = 256;
+/// Where no limit is set for a head: how long a client may take for its preface.
+const PREFACE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Serves a connection until it is over; `ahead` is what was read of it before.
+/// Serves a connection until it is over; `ahead` is what was read of it before. Whether it ended well.
 pub(super) async fn serve(link: &Rc<Downlink>, proxy: &Rc<Proxy>, ahead: Bytes) -> bool {
-    let io = TrunkIo::new(Rc::clone(link), ahead, &proxy.config().server.timeouts);
-    let service = {
-        let (proxy, link) = (Rc::clone(proxy), Rc::clone(link));
-        service_fn(move |request| stream::serve(Rc::clone(&proxy), Rc::clone(&link), request))
+    let conduct = Rc::new(RefCell::new(Conduct::default()));
+    let stall_limit = proxy.config().server.timeouts.idle_body;
+    let io = TrunkIo::new(Rc::clone(link), Rc::clone(&conduct), ahead, stall_limit);
+    let Some(connection) = greet(link, proxy, io).await else {
+        return false;
     };
-    let mut builder = http2::Builder::new(LocalTasks);
-    builder
-        .enable_connect_protocol()
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEAD_BYTES as u32)
-        .max_local_error_reset_streams(LOCAL_RESETS)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_send_buf_size(SEND_BUFFER);
-    let mut connection = builder.serve_connection(io, service);
-    let mut warden = Warden::new(link, proxy);
+    let mut driver = Driver::new(link, proxy, connection, conduct);
     let mut drain_begun = pin!(link.drain_begun());
-    let mut is_told = false;
     poll_fn(|cx| {
-        let is_draining = link.is_draining() || drain_begun.as_mut().poll(cx).is_ready();
-        let verdict = warden.poll(cx, is_told);
-        if !is_told && (is_draining || verdict == Verdict::Tell) {
-            is_told = true;
-            warden.told = Some(Instant::now());
-            Pin::new(&mut connection).graceful_shutdown();
+        if link.is_draining() || drain_begun.as_mut().poll(cx).is_ready() {
+            driver.tell();
         }
-        if verdict == Verdict::End {
-            return Poll::Ready(false);
-        }
-        Pin::new(&mut connection)
-            .poll(cx)
-            .map(|result| result.is_ok())
+        driver.poll(cx)
     })
     .await
 }
 
-/// What the watch over a connection says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Go on.
-    Fine,
-    /// Tell the client that no further stream is served.
-    Tell,
-    /// Leave at once.
-    End,
-}
-
-/// Looks at the limits of a connection, once a second.
-struct Warden<'a> {
-    link: &'a Rc<Downlink>,
-    ticks: Interval,
-    idle: Option<Duration>,
-    stall: Option<Duration>,
-    /// When the client was told that it is over.
-    told: Option<Instant>,
-}
-
-impl<'a> Warden<'a> {
-    fn new(link: &'a Rc<Downlink>, proxy: &Proxy) -> Self {
-        let mut ticks = interval(WATCH);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let timeouts = &proxy.config().server.timeouts;
-        Self {
-            link,
-            ticks,
-            idle: timeouts.keep_alive,
-            stall: timeouts.idle_body,
-            told: None,
+/// Exchanges the prefaces.
+async fn greet(
+    link: &Rc<Downlink>,
+    proxy: &Rc<Proxy>,
+    io: TrunkIo,
+) -> Option<Connection<TrunkIo, Bytes>> {
+    let mut builder = Builder::new();
+    builder
+        .enable_connect_protocol()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES as u32)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(FRAMES_BYTES);
+    let limit = proxy.config().server.timeouts.request_head;
+    let handshake = timeout(limit.unwrap_or(PREFACE_LIMIT), builder.handshake(io)).await;
+    let is_silent = link.read() == 0;
+    match handshake {
+        Ok(Ok(connection)) => return Some(connection),
+        Ok(Err(error)) if error.is_go_away() => {
+            count_error(proxy, error.reason());
+            proxy.record_refused(link, 400, End::BadRequest);
         }
+        _ if is_silent => {}
+        Ok(Err(_)) => proxy.record_refused(link, 0, End::ClientGone),
+        Err(_) => proxy.record_refused(link, 408, End::HeadTimeout),
     }
-
-    fn poll(&mut self, cx: &mut Context<'_>, is_told: bool) -> Verdict {
-        let mut verdict = Verdict::Fine;
-        while self.ticks.poll_tick(cx).is_ready() {
-            let now = Instant::now();
-            let is_stalled = |limit| self.link.has_stalled_stream(limit, now);
-            if self.stall.is_some_and(is_stalled) {
-                self.link.on_timeout(End::ClientTimeout);
-                return Verdict::End;
-            }
-            let Some(since) = self.link.streamless_since(now) else {
-                if is_told && self.link.has_only_tunnels() {
-                    self.link.may_last();
-                }
-                continue;
-            };
-            let is_past = |from: Instant, limit| now.saturating_duration_since(from) >= limit;
-            let is_unanswered = self
-                .told
-                .is_some_and(|told| is_past(told.max(since), GOAWAY_LIMIT));
-            if is_told && is_unanswered {
-                return Verdict::End;
-            }
-            if self.idle.is_some_and(|limit| is_past(since, limit)) {
-                verdict = Verdict::Tell;
-            }
-        }
-        verdict
-    }
-}
-
-/// Runs hyper's tasks on the worker's own thread.
-#[derive(Clone, Copy)]
-struct LocalTasks;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalTasks {
-    fn execute(&self, task: F) {
-        // Each ends with its stream; all of them with the connection.
-        spawn_local(task);
-    }
+    None
 }

@@ -82,9 +82,9 @@ impl ClientIo {
         match end {
             None => self.link.on_idle_over(),
             Some(end) => {
-                self.link.on_timeout(end);
+                self.link.cut(end);
                 // hyper has not answered anything here; RFC 9110 §15.5.9.
-                let _ = self.link.send_interim(cx, TOO_SLOW);
+                let _ = self.link.send_past(cx, TOO_SLOW);
             }
         }
         Poll::Ready(io::ErrorKind::TimedOut.into())
@@ -93,7 +93,7 @@ impl ClientIo {
     /// Ready when the client took nothing for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         ready!(self.stall.poll(cx, &self.link, self.limits.body));
-        self.link.on_timeout(End::ClientTimeout);
+        self.link.cut(End::ClientTimeout);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 

@@ -14,6 +14,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +25,7 @@ use crate::drain::DrainWatch;
 use crate::error::End;
 use crate::listener::Downstream;
 use crate::proxy::{Downlink, Phase, Proxy, Switch};
-use crate::relay::{TunnelEnd, tunnel};
+use crate::relay::{ClientBody, TunnelEnd, tunnel};
 use crate::scoreboard::{Counter, Gauge};
 
 /// Bytes of a request head, at most: about what the original takes.
@@ -40,7 +42,10 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
     let server = &proxy.config().server;
     let limits = ClientLimits::new(&server.timeouts, server.drain_idle);
     let io = ClientIo::new(Rc::clone(&link), limits);
-    let service = service_fn(|request| Rc::clone(&proxy).handle(request, Rc::clone(&link)));
+    let service = service_fn(|request: Request<Incoming>| {
+        let request = request.map(ClientBody::Alone);
+        Rc::clone(&proxy).handle(request, Rc::clone(&link))
+    });
     let mut connection = http1::Builder::new()
         .half_close(true)
         .header_read_timeout(None)
@@ -72,7 +77,7 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
             carry_tunnel(&proxy, &link, switch, ahead).await;
         }
         _ => {
-            let is_answered = status.is_some() || link.timed_out() == Some(End::HeadTimeout);
+            let is_answered = status.is_some() || link.cut_as() == Some(End::HeadTimeout);
             let is_broken = result.is_err() && !is_answered;
             close::close(&link, is_broken).await;
         }
@@ -82,6 +87,9 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
 /// Serves HTTP/2, and closes the connection when it is over.
 async fn serve_streams(proxy: &Rc<Proxy>, link: &Rc<Downlink>, ahead: Bytes) {
     let is_well = h2::serve(link, proxy, ahead).await;
+    if link.read() == 0 {
+        proxy.seat().add(Counter::SilentConnections, 1);
+    }
     link.abandon();
     close::close(link, !is_well).await;
 }
@@ -105,7 +113,7 @@ fn record_refused(
     error: Option<&hyper::Error>,
 ) {
     let (phase, _) = link.phase();
-    match (status, link.timed_out()) {
+    match (status, link.cut_as()) {
         (Some(431), _) => proxy.record_refused(link, 431, End::HeadTooLarge),
         (Some(status), _) => proxy.record_refused(link, status, End::BadRequest),
         (None, Some(End::HeadTimeout)) => proxy.record_refused(link, 408, End::HeadTimeout),

@@ -18,7 +18,7 @@ pub(crate) struct ClientWatch {
 impl ClientWatch {
     /// Whether the client has reset the connection; if not, the task is woken when it does.
     pub(crate) fn is_gone(&mut self, link: &Downlink, cx: &mut Context<'_>) -> bool {
-        // A stream that its client gives up is dropped by hyper.
+        // A stream that its client gives up is dropped by its task.
         if self.is_over || link.is_stream() {
             return false;
         }

@@ -18,7 +18,9 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use http::Response;
 
+pub(crate) use self::streams::OpenStream;
 use self::streams::Trunk;
 use super::exchange::Exchange;
 use super::head_count::HeadCount;
@@ -72,10 +74,15 @@ pub(crate) struct Downlink {
     stream: RefCell<Option<ClientStream>>,
     /// The connection that this is a stream of.
     connection: Option<Rc<Downlink>>,
+    /// Which one of them.
+    stream_id: u32,
     /// The streams of this connection.
     trunk: OnceCell<Trunk>,
-    offered: Cell<Option<Instant>>,
     interim: RefCell<BytesMut>,
+    /// 1xx responses that this stream's task is to send.
+    hints: RefCell<Vec<Response<()>>>,
+    /// Flushes of the connection when such were last left, and bytes of them since.
+    hinted: Cell<(u64, usize)>,
     complete: RefCell<Option<Complete>>,
     switch: RefCell<Option<Switch>>,
     phase: Cell<Phase>,
@@ -89,7 +96,7 @@ pub(crate) struct Downlink {
     has_ambiguous_framing: Cell<bool>,
     is_closing: Cell<bool>,
     has_client_closed: Cell<bool>,
-    timed_out: Cell<Option<End>>,
+    cut: Cell<Option<End>>,
     refused: Cell<Option<u16>>,
     is_kept: Cell<bool>,
     is_idle_over: Cell<bool>,
@@ -109,6 +116,7 @@ impl Downlink {
 
     /// The connection goes on as a tunnel, which may last.
     pub(crate) fn may_last(&self) {
+        self.count_tunnel();
         self.drain.may_last();
     }
 
@@ -191,8 +199,7 @@ impl Downlink {
 
     /// The response is complete; the exchange is finished when it is flushed.
     pub(crate) fn complete(&self, exchange: Box<Exchange>, end: End) {
-        let complete = self.complete_on_trunk(Complete::Recorded(exchange, end));
-        *self.complete.borrow_mut() = complete;
+        *self.complete.borrow_mut() = Some(Complete::Recorded(exchange, end));
     }
 
     /// The response is complete and leaves no record.
@@ -203,7 +210,7 @@ impl Downlink {
     /// Everything that hyper had was handed to the kernel.
     pub(crate) fn on_flushed(&self) {
         self.flushes.set(self.flushes.get() + 1);
-        self.finish_streams(None);
+        self.finish_written();
         if self.finish_complete() {
             self.enter(Phase::Idle, Instant::now());
         }
@@ -216,11 +223,11 @@ impl Downlink {
 
     /// The connection broke: an exchange whose response was complete did not reach the client.
     pub(crate) fn abandon(&self) {
-        let cut = self.timed_out.get().unwrap_or(End::ClientGone);
+        let cut = self.cut_as().unwrap_or(End::ClientGone);
         if let Some(complete) = self.complete.take() {
             complete.finish(Some(cut));
         }
-        self.finish_streams(Some(cut));
+        self.abandon_streams(cut);
     }
 
     fn finish_complete(&self) -> bool {

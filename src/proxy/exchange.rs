@@ -286,7 +286,7 @@ impl Drop for Exchange {
         let end = if self.sinks.is_ending.get() {
             End::Shutdown
         } else {
-            self.link.timed_out().unwrap_or(self.end)
+            self.link.cut_as().unwrap_or(self.end)
         };
         self.record(end);
     }

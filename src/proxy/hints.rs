@@ -7,8 +7,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::task::Context;
 
+use http::{Response, StatusCode};
+
 use super::Downlink;
-use crate::relay::Interim;
+use crate::relay::{Interim, Upload};
 use crate::scoreboard::{Counter, Seat};
 
 /// The 1xx responses of one exchange.
@@ -16,15 +18,18 @@ pub(super) struct Hints {
     interim: Arc<Interim>,
     seat: Seat,
     lost: Cell<u64>,
+    /// The client holds its body back until it is told to send it, which hyper does only in HTTP/1.
+    owes_continue: Cell<bool>,
 }
 
 impl Hints {
     /// None yet.
-    pub(super) fn new(seat: Seat) -> Self {
+    pub(super) fn new(seat: Seat, owes_continue: bool) -> Self {
         Self {
             interim: Arc::default(),
             seat,
             lost: Cell::new(0),
+            owes_continue: Cell::new(owes_continue),
         }
     }
 
@@ -33,15 +38,26 @@ impl Hints {
         &self.interim
     }
 
-    /// Sends on what has come.
-    pub(super) fn pass(&self, cx: &mut Context<'_>, link: &Downlink) {
+    /// Sends on what has come, and asks the client for its body once that is wanted.
+    pub(super) fn pass(&self, cx: &mut Context<'_>, link: &Downlink, upload: Option<&Upload>) {
+        if self.owes_continue.get() && upload.is_some_and(Upload::is_asked_for) {
+            self.owes_continue.set(false);
+            let mut proceed = Response::new(());
+            *proceed.status_mut() = StatusCode::CONTINUE;
+            self.send(cx, link, proceed);
+        }
         // What a slow client has not taken yet is bounded here; what comes meanwhile, there.
         if link.poll_interim(cx).is_pending() {
             return;
         }
-        let heads = self.interim.take();
-        if heads.count > 0 && !link.send_interim(cx, &heads.bytes) {
-            self.lost.set(self.lost.get() + heads.count);
+        for head in self.interim.take() {
+            self.send(cx, link, head);
+        }
+    }
+
+    fn send(&self, cx: &mut Context<'_>, link: &Downlink, head: Response<()>) {
+        if !link.send_interim(cx, head) {
+            self.lost.set(self.lost.get() + 1);
         }
     }
 }

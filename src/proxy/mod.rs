@@ -6,6 +6,7 @@
 mod attempt;
 mod check;
 mod client_watch;
+mod date;
 mod downlink;
 mod exchange;
 mod head_count;
@@ -27,16 +28,17 @@ mod tries;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::{Body, Incoming};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body;
 
 use self::attempt::Answer;
 use self::check::{Circumstances, check, is_ping};
 use self::client_watch::ClientWatch;
-pub(crate) use self::downlink::{Downlink, Phase};
+use self::date::Dates;
+pub(crate) use self::downlink::{Downlink, OpenStream, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
@@ -53,7 +55,7 @@ use self::told::{add_debug, trace_id};
 use crate::config::Config;
 use crate::error::End;
 use crate::listener::Downstream;
-use crate::relay::RequestBody;
+use crate::relay::{ClientBody, RequestBody};
 use crate::route::{Route, RouteError, Router};
 use crate::scoreboard::Seat;
 use crate::telemetry::{AccessLog, Methods, Metrics, Tracer};
@@ -74,6 +76,7 @@ pub(crate) struct Proxy {
     upstreams: Rc<Upstreams<RequestBody>>,
     pages: Pages,
     budget: RefCell<RetryBudget>,
+    dates: Dates,
     /// Where HTTPS is, if not where it usually is.
     https_port: Option<u16>,
 }
@@ -92,6 +95,7 @@ impl Proxy {
             upstreams: Upstreams::start(&config, seat),
             pages: Pages::new(config.server.static_dir.clone()),
             budget: RefCell::default(),
+            dates: Dates::default(),
             https_port: redirect::https_port(&config),
             sinks: Rc::new(Sinks {
                 access_log,
@@ -133,6 +137,11 @@ impl Proxy {
         self.sinks.seat
     }
 
+    /// What a response says in `Date` where its backend did not (RFC 9110 §6.6.1).
+    pub(crate) fn date(&self) -> HeaderValue {
+        self.dates.at(SystemTime::now())
+    }
+
     /// Records a head that was refused before it became a request.
     pub(crate) fn record_refused(&self, link: &Rc<Downlink>, status: u16, end: End) {
         let (_, began) = link.phase();
@@ -142,7 +151,7 @@ impl Proxy {
     /// Carries one request to its answer.
     pub(crate) async fn handle(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         link: Rc<Downlink>,
     ) -> Result<Response<ReplyBody>, Infallible> {
         let now = Instant::now();
@@ -185,7 +194,7 @@ impl Proxy {
         exchange: &mut Exchange,
         host: Host,
         head: Parts,
-        body: Incoming,
+        body: ClientBody,
     ) -> Result<Answer, OwnAnswer> {
         let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding, self.seat());
         if exchange.link().is_stream() {
@@ -240,8 +249,10 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let (mut head, incoming) = answer.response.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        // RFC 9110 §15.5.22: a 426 names the protocol that is wanted.
-        let keeps_upgrade = is_upgrade || head.status == StatusCode::UPGRADE_REQUIRED;
+        // RFC 9110 §15.5.22: a 426 names the protocol that is wanted, but not in HTTP/2 (RFC 9113
+        // §8.2.2).
+        let is_wanted = head.status == StatusCode::UPGRADE_REQUIRED;
+        let keeps_upgrade = is_upgrade || is_wanted && !exchange.link().is_stream();
         headers::prepare_response(&mut head.headers, keeps_upgrade);
         headers::settle_length(&mut head.headers);
         // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).

@@ -6,13 +6,13 @@ use std::task::Context;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 
 use super::Downlink;
 use super::headers::{self, Forwarding};
 use super::hints::Hints;
 use super::retry::Repeatable;
-use crate::relay::{RequestBody, Upload};
+use crate::relay::{ClientBody, RequestBody, Upload};
 use crate::scoreboard::Seat;
 
 /// A request as it goes to backends, for as many attempts as it takes.
@@ -30,7 +30,7 @@ impl Outgoing {
     /// Cleans a request for its way up.
     pub(super) fn new(
         mut head: Parts,
-        body: Incoming,
+        body: ClientBody,
         forwarding: &Forwarding,
         seat: Seat,
     ) -> Self {
@@ -51,13 +51,14 @@ impl Outgoing {
             head.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
         // RFC 9110 §15.2: a 1xx is not sent to an HTTP/1.0 client.
-        let hints = (head.version == Version::HTTP_11).then(|| Hints::new(seat));
+        let owes_continue = expects_continue && head.version == Version::HTTP_2;
+        let hints = (head.version >= Version::HTTP_11).then(|| Hints::new(seat, owes_continue));
         let gate = hints.as_ref().filter(|_| expects_continue);
         let gate = gate.map(|hints| Arc::clone(hints.interim()));
         Self {
             is_idempotent: headers::is_idempotent(&head.method),
             uri: headers::origin_form(&head.method, &head.uri),
-            upload: (!body.is_end_stream()).then(|| Upload::new(body, gate, head.version)),
+            upload: (!body.is_end_stream()).then(|| Upload::new(body, gate)),
             method: head.method,
             headers: head.headers,
             hints,
@@ -106,7 +107,7 @@ impl Outgoing {
     /// Sends on what 1xx responses have come.
     pub(super) fn pass_interim(&self, cx: &mut Context<'_>, link: &Downlink) {
         if let Some(hints) = &self.hints {
-            hints.pass(cx, link);
+            hints.pass(cx, link, self.upload.as_deref());
         }
     }
 

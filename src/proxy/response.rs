@@ -50,13 +50,19 @@ struct Source {
     exchange: Box<Exchange>,
 }
 
-/// The backend broke its response off; hyper closes the client's connection without an end mark, or
-/// resets its stream.
+/// The backend broke its response off: the client's connection is closed without an end mark, or its
+/// stream reset.
 #[derive(Debug)]
 pub(crate) struct BrokenOff {
     end: End,
-    /// Where hyper looks for the code of the reset.
-    told: h2::Error,
+    reason: h2::Reason,
+}
+
+impl BrokenOff {
+    /// What a client of HTTP/2 is told.
+    pub(crate) fn reason(&self) -> h2::Reason {
+        self.reason
+    }
 }
 
 impl std::fmt::Display for BrokenOff {
@@ -65,11 +71,7 @@ impl std::fmt::Display for BrokenOff {
     }
 }
 
-impl std::error::Error for BrokenOff {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.told)
-    }
-}
+impl std::error::Error for BrokenOff {}
 
 impl Relay {
     /// The body of a response whose head has arrived.
@@ -220,7 +222,7 @@ impl Relay {
         self.end(end);
         BrokenOff {
             end,
-            told: self.reason.into(),
+            reason: self.reason,
         }
     }
 

@@ -5,8 +5,6 @@
 //! sent can be repeated with the body whole. What was partly sent is never replayed; that verdict
 //! is `proxy::retry`'s.
 
-mod error;
-
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,12 +13,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use self::error::{UploadError, end_of};
-use super::Interim;
+use super::client_body::UploadError;
+use super::{ClientBody, Interim};
 use crate::error::End;
 
 /// Bytes of a body kept for a repeat of the attempt.
@@ -39,13 +36,12 @@ pub(crate) enum RequestBody {
 
 /// The body of one request, for as many attempts as it takes.
 pub(crate) struct Upload {
-    incoming: RefCell<Incoming>,
+    incoming: RefCell<ClientBody>,
     size: SizeHint,
     kept: RefCell<Kept>,
     interim: Option<Arc<Interim>>,
-    /// It comes on a stream of HTTP/2.
-    is_stream: bool,
     is_gate_open: Cell<bool>,
+    is_asked_for: Cell<bool>,
     moved_at: Cell<Instant>,
     taken: Cell<u64>,
     state: Cell<State>,
@@ -81,18 +77,14 @@ enum Piece {
 
 impl Upload {
     /// The upload of a request; `interim` when the client waits for `100 Continue`.
-    pub(crate) fn new(
-        incoming: Incoming,
-        interim: Option<Arc<Interim>>,
-        version: Version,
-    ) -> Rc<Self> {
+    pub(crate) fn new(incoming: ClientBody, interim: Option<Arc<Interim>>) -> Rc<Self> {
         Rc::new(Self {
             size: incoming.size_hint(),
             incoming: RefCell::new(incoming),
             kept: RefCell::default(),
             is_gate_open: Cell::new(interim.is_none()),
             interim,
-            is_stream: version == Version::HTTP_2,
+            is_asked_for: Cell::new(false),
             moved_at: Cell::new(Instant::now()),
             taken: Cell::new(0),
             state: Cell::new(State::Flowing),
@@ -155,6 +147,11 @@ impl Upload {
         !self.is_gate_open.get()
     }
 
+    /// Whether the client was asked for it: the backend wants it now.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.is_asked_for.get()
+    }
+
     /// Lets the body flow: the backend keeps silent about `Expect`, as HTTP/1.0 servers do.
     pub(crate) fn open_gate(&self) {
         self.is_gate_open.set(true);
@@ -178,25 +175,20 @@ impl Upload {
         if self.state.get() == State::Ended {
             return Poll::Ready(None);
         }
+        self.is_asked_for.set(true);
         let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
         match polled {
             Poll::Pending => {
                 self.state.set(State::Starved);
                 Poll::Pending
             }
-            // hyper takes a stream that its client cancels for one that is over: what it leaves
-            // behind must not pass for a whole request.
-            Poll::Ready(None) if self.is_stream && !self.incoming.borrow().is_end_stream() => {
-                self.state.set(State::Failed(End::ClientGone));
-                Poll::Ready(Some(Err(UploadError::Cancelled)))
-            }
             Poll::Ready(None) => {
                 self.state.set(State::Ended);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.state.set(State::Failed(end_of(&error)));
-                Poll::Ready(Some(Err(UploadError::Broken(error))))
+                self.state.set(State::Failed(error.end()));
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.keep(frame)))),
         }

@@ -87,6 +87,24 @@ pub(crate) enum Counter {
     RecordsDropped,
     /// Log records that the collector did not take, or that died with their worker.
     RecordsFailed,
+    /// Streams of clients that were refused unseen: too many, or after the end was told.
+    StreamsRefused,
+    /// Connections of HTTP/2 that were ended for a mistake of their client, by the code that it was told.
+    Http2ProtocolErrors,
+    /// ... more data than there was room for.
+    Http2FlowControlErrors,
+    /// ... frames on a stream that was over.
+    Http2StreamClosed,
+    /// ... frames of a wrong size.
+    Http2FrameSizeErrors,
+    /// ... heads that cannot be decoded.
+    Http2CompressionErrors,
+    /// ... too much asked for nothing.
+    Http2EnhanceYourCalm,
+    /// ... any other.
+    Http2OtherErrors,
+    /// Names whose certificate, or want of one, was forgotten to make room for others.
+    CertificatesEvicted,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -116,6 +134,8 @@ pub(crate) enum Gauge {
     CgroupMemory,
     /// Bytes that the worker may use; 0 is no limit.
     MemoryLimit,
+    /// Names whose certificate, or want of one, is kept.
+    Certificates,
     /// Connections to Redis that are up. The last gauge.
     RedisLinks,
 }

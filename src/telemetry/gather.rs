@@ -56,9 +56,11 @@ const STEPS: [(Timing, &str); 3] = [
     (Timing::Handshake, "handshake"),
 ];
 
-const SUMS: [(&Metric, Counter); 25] = [
+const SUMS: [(&Metric, Counter); 27] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
+    (&names::STREAMS_REFUSED, Counter::StreamsRefused),
+    (&names::CERTIFICATES_EVICTED, Counter::CertificatesEvicted),
     (&names::PROXY_UNTRUSTED, Counter::ProxyHeadersUntrusted),
     (&names::PROXY_MALFORMED, Counter::ProxyHeadersMalformed),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -85,10 +87,11 @@ const SUMS: [(&Metric, Counter); 25] = [
 ];
 
 type Outcomes = [(&'static str, Counter)];
-/// What is counted by what became of it.
-const OUTCOMES: [(&Metric, &Outcomes); 4] = [
+/// What is counted by what became of it, or why.
+const OUTCOMES: [(&Metric, &str, &Outcomes); 5] = [
     (
         &names::LOG_LINES,
+        names::OUTCOME,
         &[
             ("written", Counter::LinesWritten),
             ("dropped", Counter::LinesDropped),
@@ -99,6 +102,7 @@ const OUTCOMES: [(&Metric, &Outcomes); 4] = [
     ),
     (
         &names::SPANS,
+        names::OUTCOME,
         &[
             ("exported", Counter::SpansExported),
             ("dropped", Counter::SpansDropped),
@@ -107,6 +111,7 @@ const OUTCOMES: [(&Metric, &Outcomes); 4] = [
     ),
     (
         &names::LOG_RECORDS,
+        names::OUTCOME,
         &[
             ("exported", Counter::RecordsExported),
             ("dropped", Counter::RecordsDropped),
@@ -115,10 +120,24 @@ const OUTCOMES: [(&Metric, &Outcomes); 4] = [
     ),
     (
         &names::METRIC_EXPORTS,
+        names::OUTCOME,
         &[
             ("exported", Counter::MetricsExported),
             ("dropped", Counter::MetricsDropped),
             ("failed", Counter::MetricsFailed),
+        ],
+    ),
+    (
+        &names::HTTP2_ERRORS,
+        names::ERROR,
+        &[
+            ("protocol_error", Counter::Http2ProtocolErrors),
+            ("flow_control_error", Counter::Http2FlowControlErrors),
+            ("stream_closed", Counter::Http2StreamClosed),
+            ("frame_size_error", Counter::Http2FrameSizeErrors),
+            ("compression_error", Counter::Http2CompressionErrors),
+            ("enhance_your_calm", Counter::Http2EnhanceYourCalm),
+            ("other", Counter::Http2OtherErrors),
         ],
     ),
 ];
@@ -218,6 +237,7 @@ fn sums(sink: &mut impl Sink, snapshot: &Snapshot) {
     for (metric, gauge) in [
         (&names::OPEN_CONNECTIONS, Gauge::OpenConnections),
         (&names::OPEN_TUNNELS, Gauge::OpenTunnels),
+        (&names::CERTIFICATES, Gauge::Certificates),
         (&names::REDIS_LINKS, Gauge::RedisLinks),
     ] {
         sink.begin(metric);
@@ -226,10 +246,10 @@ fn sums(sink: &mut impl Sink, snapshot: &Snapshot) {
 }
 
 fn outcomes(sink: &mut impl Sink, snapshot: &Snapshot) {
-    for (metric, outcomes) in OUTCOMES {
+    for (metric, label, outcomes) in OUTCOMES {
         sink.begin(metric);
         for (outcome, counter) in outcomes {
-            sink.sample(&[(names::OUTCOME, outcome)], snapshot.count(*counter));
+            sink.sample(&[(label, outcome)], snapshot.count(*counter));
         }
     }
 }

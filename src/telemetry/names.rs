@@ -76,6 +76,10 @@ metrics! {
     HANDSHAKES: Counter "hipache.tls.handshakes" "{handshake}" "TLS handshakes with clients, by what was agreed on.";
     HANDSHAKES_FAILED: Counter "hipache.tls.handshakes_failed" "{handshake}" "TLS handshakes with clients that came to nothing, by reason.";
     HANDSHAKE_DURATION: Histogram "hipache.tls.handshake.duration" "s" "Duration of TLS handshakes with clients, that of finding the certificate included.";
+    HTTP2_ERRORS: Counter "hipache.http2.connection_errors" "{connection}" "HTTP/2 connections ended for a mistake of their client, by the error code that it was told.";
+    STREAMS_REFUSED: Counter "hipache.http2.streams_refused" "{stream}" "HTTP/2 streams refused unseen: too many at a time, or long after the end was told.";
+    CERTIFICATES: Level "hipache.tls.names" "{name}" "Names whose certificate, or want of one, is kept.";
+    CERTIFICATES_EVICTED: Counter "hipache.tls.names_evicted" "{name}" "Names forgotten to make room for others.";
     PROXY_UNTRUSTED: Counter "hipache.proxy_headers_untrusted" "{connection}" "Connections closed because their peer may not send PROXY headers.";
     PROXY_MALFORMED: Counter "hipache.proxy_headers_malformed" "{connection}" "Connections closed because their PROXY header was malformed, cut or late.";
     OPEN_CONNECTIONS: Level "hipache.connections_open" "{connection}" "Connections open.";

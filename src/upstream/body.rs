@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::StreamBody;
+use crate::streams::StreamBody;
 
 /// What is still to come of a response.
 #[derive(Debug)]
@@ -98,7 +98,10 @@ impl Body for ResponseBody {
         match self.get_mut() {
             Self::None => Poll::Ready(None),
             Self::Alone(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Alone),
-            Self::Shared(body) => body.poll_frame(cx).map_err(AnswerError::Shared),
+            Self::Shared(body) => match ready!(body.poll_frame(cx)) {
+                Some(Err(error)) => Poll::Ready(unless_complete(error)),
+                frame => Poll::Ready(frame.map(|frame| frame.map_err(AnswerError::Shared))),
+            },
         }
     }
 
@@ -118,4 +121,11 @@ impl Body for ResponseBody {
             Self::Shared(_) => SizeHint::default(),
         }
     }
+}
+
+/// RFC 9113 §8.1: a server that wants no more of a request resets its stream without an error, behind
+/// a response that is complete.
+fn unless_complete<T>(error: h2::Error) -> Option<Result<T, AnswerError>> {
+    let is_complete = error.is_reset() && error.reason() == Some(h2::Reason::NO_ERROR);
+    (!is_complete).then_some(Err(AnswerError::Shared(error)))
 }

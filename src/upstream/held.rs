@@ -8,8 +8,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::link::{Alone, Place};
-use super::shared::{Stream, StreamIo};
+use super::shared::Stream;
 use super::{RequestBody, UpstreamIo};
+use crate::streams::StreamIo;
 
 /// A backend, in use. Dropping it ends what is under way.
 pub(crate) enum Upstream<B: RequestBody> {

@@ -51,7 +51,6 @@ use io::UpstreamIo;
 use link::Alone;
 pub(crate) use link::Place;
 pub(crate) use shared::OpenError;
-use shared::StreamBody;
 
 /// How long a connection is kept idle: below the 5 s after which Node, the usual backend, closes it,
 /// as a request that crosses the close on the wire is lost or must be retried.

@@ -11,7 +11,6 @@ mod driver;
 mod groups;
 mod request;
 mod stream;
-mod tunnel;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -25,8 +24,7 @@ use h2::client::{Builder, Connection, SendRequest};
 use self::driver::Driver;
 pub(super) use self::groups::Groups;
 use self::groups::{Grant, Lease, Load, Opening, Turn};
-pub(crate) use self::stream::{OpenError, Stream, StreamBody};
-pub(crate) use self::tunnel::StreamIo;
+pub(crate) use self::stream::{OpenError, Stream};
 use super::io::{Wire, WireIo};
 
 /// What streams are opened with.

@@ -7,7 +7,7 @@ use crate::listener::{Accepted, ClientStream, Downstream, Proxied, TlsFacts};
 use crate::route::Router;
 use crate::scoreboard::Seat;
 use crate::telemetry::HandshakeRecord;
-use crate::tls::{HandshakeError, Terminations, Vhosts};
+use crate::tls::{HandshakeError, Loans, Terminations, Vhosts};
 
 /// What the HTTPS listeners show, and the certificates of single vhosts.
 pub(super) struct Certificates {
@@ -16,12 +16,20 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// As the configuration has it; certificates of vhosts are in Redis where routes are.
-    pub(super) fn new(config: &Config, terminations: Terminations, router: &Rc<Router>) -> Self {
+    /// As the configuration has it; certificates of vhosts are in Redis where routes are. A worker
+    /// that is another user than the master asks it for files that it may not open.
+    pub(super) fn new(
+        config: &Config,
+        terminations: Terminations,
+        router: &Rc<Router>,
+        loans: &Rc<Loans>,
+        seat: Seat,
+    ) -> Self {
         let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
+        let loans = config.identity.as_ref().map(|_| Rc::clone(loans));
         Self {
             terminations,
-            vhosts: Vhosts::new(config.certificates.clone(), store),
+            vhosts: Vhosts::new((config.certificates.clone(), loans), store, seat),
         }
     }
 

@@ -1,8 +1,9 @@
-//! hyper's I/O below HTTP/2: what was read ahead first, then the client's stream.
+//! The client's stream as the library of HTTP/2 sees it: what was read ahead first.
 //!
-//! Tells when all that the connection had is with the kernel, and ends a connection whose client
-//! takes nothing at all.
+//! Shows all that passes to [`Conduct`], tells when all that the connection had is with the kernel, and
+//! ends a connection whose client takes nothing at all.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,17 +11,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::config::Timeouts;
+use super::conduct::Conduct;
 use crate::error::End;
 use crate::http::stall::Stall;
 use crate::listener::ClientStream;
 use crate::proxy::Downlink;
 
-/// The downstream socket as hyper sees it.
+/// The downstream socket below HTTP/2.
 pub(super) struct TrunkIo {
     link: Rc<Downlink>,
+    conduct: Rc<RefCell<Conduct>>,
     ahead: Bytes,
     stall: Stall,
     stall_limit: Option<Duration>,
@@ -28,65 +30,90 @@ pub(super) struct TrunkIo {
 
 impl TrunkIo {
     /// The adapter of one connection.
-    pub(super) fn new(link: Rc<Downlink>, ahead: Bytes, timeouts: &Timeouts) -> Self {
+    pub(super) fn new(
+        link: Rc<Downlink>,
+        conduct: Rc<RefCell<Conduct>>,
+        ahead: Bytes,
+        stall_limit: Option<Duration>,
+    ) -> Self {
         Self {
             link,
+            conduct,
             ahead,
             stall: Stall::default(),
-            stall_limit: timeouts.idle_body,
+            stall_limit,
         }
     }
 
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
         write: impl FnOnce(Pin<&mut ClientStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match self.link.with_stream(|stream| write(stream, cx)) {
             Poll::Ready(written) => {
                 self.stall.end();
+                if let Ok(count) = written {
+                    self.on_written(slices, count);
+                }
                 Poll::Ready(written)
             }
             Poll::Pending => {
                 ready!(self.stall.poll(cx, &self.link, self.stall_limit));
-                self.link.on_timeout(End::ClientTimeout);
+                self.link.cut(End::ClientTimeout);
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }
     }
+
+    fn on_written(&self, slices: &[IoSlice<'_>], mut count: usize) {
+        let mut conduct = self.conduct.borrow_mut();
+        for slice in slices {
+            let written = &slice[..count.min(slice.len())];
+            conduct.on_written(written, &self.link);
+            count -= written.len();
+        }
+    }
 }
 
-impl hyper::rt::Read for TrunkIo {
+impl AsyncRead for TrunkIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut cursor: hyper::rt::ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.ahead.is_empty() {
-            let count = this.ahead.len().min(cursor.remaining());
-            cursor.put_slice(&this.ahead[..count]);
-            this.ahead.advance(count);
-            return Poll::Ready(Ok(()));
+        if this.conduct.borrow_mut().is_too_much() {
+            // Whoever drives the connection looks at it now.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        let read =
-            |stream: Pin<&mut ClientStream>| crate::sys::poll_read_into(stream, cx, cursor, |_| ());
-        let count = ready!(this.link.with_stream(read))?;
-        this.link.on_read(count);
+        let before = buffer.filled().len();
+        if this.ahead.is_empty() {
+            ready!(this.link.with_stream(|stream| stream.poll_read(cx, buffer)))?;
+            this.link.on_read(buffer.filled().len() - before);
+        } else {
+            let count = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.ahead[..count]);
+            this.ahead.advance(count);
+        }
+        let read = &buffer.filled()[before..];
+        this.conduct.borrow_mut().on_read(read, &this.link);
         Poll::Ready(Ok(()))
     }
 }
 
-impl hyper::rt::Write for TrunkIo {
+impl AsyncWrite for TrunkIo {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let write = |stream: Pin<&mut ClientStream>, cx: &mut Context<'_>| {
+        let slices = [IoSlice::new(bytes)];
+        self.get_mut().poll_write_with(cx, &slices, |stream, cx| {
             AsyncWrite::poll_write(stream, cx, bytes)
-        };
-        self.get_mut().poll_write_with(cx, write)
+        })
     }
 
     fn poll_write_vectored(
@@ -94,10 +121,9 @@ impl hyper::rt::Write for TrunkIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let write = |stream: Pin<&mut ClientStream>, cx: &mut Context<'_>| {
+        self.get_mut().poll_write_with(cx, slices, |stream, cx| {
             crate::sys::poll_write_slices(stream, cx, slices)
-        };
-        self.get_mut().poll_write_with(cx, write)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

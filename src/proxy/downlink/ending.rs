@@ -48,15 +48,15 @@ impl Downlink {
         self.is_idle_over.get()
     }
 
-    /// The client was silent for too long, or reads nothing.
-    pub(crate) fn on_timeout(&self, end: End) {
-        self.timed_out.set(Some(end));
+    /// The connection or stream is ended for what the client did or failed to do.
+    pub(crate) fn cut(&self, end: End) {
+        self.cut.set(Some(end));
     }
 
-    /// Which limit the client overran.
-    pub(crate) fn timed_out(&self) -> Option<End> {
+    /// Why it was ended, if it was.
+    pub(crate) fn cut_as(&self) -> Option<End> {
         let connection = self.connection.as_ref();
-        let own = self.timed_out.get();
-        own.or_else(|| connection.and_then(|link| link.timed_out()))
+        let own = self.cut.get();
+        own.or_else(|| connection.and_then(|link| link.cut_as()))
     }
 }

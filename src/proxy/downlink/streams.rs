@@ -1,38 +1,70 @@
 //! A connection that carries many exchanges at once (HTTP/2), and the streams on it.
 //!
 //! Each stream is a [`Downlink`] of its own, without a socket: an exchange sees the same as on a
-//! connection of its own. What concerns the socket is the trunk's: an exchange whose response is
-//! complete waits there until all that the connection had was handed to the kernel.
+//! connection of its own. What concerns the socket is the trunk's: an exchange whose response was handed
+//! over waits there until the last frame of its stream is with the kernel.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Instant;
 
 use super::{Complete, Downlink, Phase};
 use crate::error::End;
-use crate::proxy::exchange::Exchange;
 
 /// What a connection with streams keeps of them.
 #[derive(Default)]
 pub(super) struct Trunk {
-    completed: RefCell<Vec<Complete>>,
-    streams: RefCell<Vec<Weak<Downlink>>>,
+    /// Handed over in full, by the stream whose last frame is still to be written.
+    delivered: RefCell<Vec<(u32, Complete)>>,
+    /// The last frame was written, but perhaps no further than into the buffer of TLS.
+    written: RefCell<Vec<Complete>>,
+    open: Cell<u32>,
+    /// Those of them that are tunnels.
+    lasting: Cell<u32>,
+    /// When the last stream was over.
     idle_since: Cell<Option<Instant>>,
+}
+
+/// A stream as long as its task lives; what it has not handed over by then never reaches the client.
+pub(crate) struct OpenStream {
+    link: Rc<Downlink>,
+}
+
+impl OpenStream {
+    /// The stream as its exchange sees it.
+    pub(crate) fn link(&self) -> &Rc<Downlink> {
+        &self.link
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.link.abandon();
+        drop(self.link.take_switch());
+        let trunk = self.link.connection.as_ref().and_then(|c| c.trunk.get());
+        if let Some(trunk) = trunk {
+            trunk.open.set(trunk.open.get().saturating_sub(1));
+            if self.link.drain.lasts() {
+                trunk.lasting.set(trunk.lasting.get().saturating_sub(1));
+            }
+            trunk.idle_since.set(Some(Instant::now()));
+        }
+    }
 }
 
 impl Downlink {
     /// Opens a stream on this connection.
-    pub(crate) fn open_stream(self: &Rc<Self>, now: Instant) -> Rc<Self> {
+    pub(crate) fn open_stream(self: &Rc<Self>, id: u32, now: Instant) -> OpenStream {
         self.enter(Phase::Busy, now);
         self.requests.set(self.requests.get() + 1);
         let mut stream = Self::without_socket(self);
+        stream.stream_id = id;
         stream.requests = Cell::new(self.requests.get() - 1);
-        let stream = Rc::new(stream);
         let trunk = self.trunk.get_or_init(Trunk::default);
-        let mut streams = trunk.streams.borrow_mut();
-        streams.retain(|known| known.strong_count() > 0);
-        streams.push(Rc::downgrade(&stream));
-        stream
+        trunk.open.set(trunk.open.get() + 1);
+        OpenStream {
+            link: Rc::new(stream),
+        }
     }
 
     /// Whether this is a stream among others on a connection.
@@ -41,77 +73,90 @@ impl Downlink {
     }
 
     /// Since when no stream is open; `None` while one is.
-    pub(crate) fn streamless_since(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn streamless_since(&self) -> Option<Instant> {
         let Some(trunk) = self.trunk.get() else {
             return Some(self.phase().1);
         };
-        let is_open = |stream: &Weak<Self>| stream.strong_count() > 0;
-        if trunk.streams.borrow().iter().any(is_open) {
-            trunk.idle_since.set(None);
-            return None;
-        }
-        let since = trunk.idle_since.get().unwrap_or(now);
-        trunk.idle_since.set(Some(since));
-        Some(since)
+        trunk.idle_since.get().filter(|_| trunk.open.get() == 0)
     }
 
     /// Whether all open streams are tunnels, and there is one.
     pub(crate) fn has_only_tunnels(&self) -> bool {
-        let streams = self.trunk.get().map(|trunk| trunk.streams.borrow());
-        let mut open = streams
-            .iter()
-            .flat_map(|list| list.iter().filter_map(Weak::upgrade));
-        open.next()
-            .is_some_and(|first| first.drain.lasts() && open.all(|one| one.drain.lasts()))
+        let trunk = self.trunk.get();
+        trunk.is_some_and(|trunk| trunk.open.get() > 0 && trunk.lasting == trunk.open)
     }
 
-    /// Whether some stream has waited longer than this for its client to take what it has.
-    pub(crate) fn has_stalled_stream(&self, limit: Duration, now: Instant) -> bool {
-        let is_stalled = |stream: Rc<Self>| {
-            let since = stream.offered.get();
-            since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+    /// This stream, if it is one, goes on as a tunnel.
+    pub(super) fn count_tunnel(&self) {
+        let trunk = self.connection.as_ref().and_then(|link| link.trunk.get());
+        if let Some(trunk) = trunk.filter(|_| !self.drain.lasts()) {
+            trunk.lasting.set(trunk.lasting.get() + 1);
+        }
+    }
+
+    /// The response of this stream was handed to the connection, or broken off there: its exchange is
+    /// finished when the last frame is with the kernel.
+    pub(crate) fn deliver(&self) {
+        let connection = self.connection.as_ref();
+        let Some(trunk) = connection.and_then(|link| link.trunk.get()) else {
+            return;
         };
-        let Some(trunk) = self.trunk.get() else {
-            return false;
-        };
-        let streams = trunk.streams.borrow();
-        streams.iter().filter_map(Weak::upgrade).any(is_stalled)
+        if let Some(complete) = self.complete.take() {
+            let mut delivered = trunk.delivered.borrow_mut();
+            delivered.push((self.stream_id, complete));
+        }
     }
 
-    /// Part of a response was offered to the client, who has not asked for more yet; `None`: he has.
-    pub(crate) fn offer(&self, since: Option<Instant>) {
-        self.offered.set(since);
+    /// The last frame of a stream was written.
+    pub(crate) fn on_stream_written(&self, id: u32) {
+        if let Some((trunk, complete)) = self.take_delivered(id) {
+            trunk.written.borrow_mut().push(complete);
+        }
     }
 
-    /// Leaves a complete response to the connection, if this is a stream: it is finished when all
-    /// that the connection has is with the kernel.
-    pub(super) fn complete_on_trunk(&self, complete: Complete) -> Option<Complete> {
-        let Some(trunk) = self.connection.as_ref().and_then(|link| link.trunk.get()) else {
-            return Some(complete);
-        };
-        trunk.completed.borrow_mut().push(complete);
-        None
+    /// The client has reset a stream: what waits to be written of it never will be.
+    pub(crate) fn on_stream_reset(&self, id: u32) {
+        if let Some((_, complete)) = self.take_delivered(id) {
+            complete.finish(Some(End::ClientGone));
+        }
     }
 
-    /// Finishes what is complete on the streams of this connection; `cut` when it broke before.
-    pub(super) fn finish_streams(&self, cut: Option<End>) {
+    fn take_delivered(&self, id: u32) -> Option<(&Trunk, Complete)> {
+        let trunk = self.trunk.get()?;
+        let mut delivered = trunk.delivered.borrow_mut();
+        let place = delivered.iter().position(|(known, _)| *known == id)?;
+        Some((trunk, delivered.swap_remove(place).1))
+    }
+
+    /// Finishes what was written, now that all of it is with the kernel.
+    pub(super) fn finish_written(&self) {
         let Some(trunk) = self.trunk.get() else {
             return;
         };
-        for complete in trunk.completed.take() {
-            complete.finish(cut);
+        for complete in trunk.written.take() {
+            complete.finish(None);
+        }
+    }
+
+    /// Finishes what was handed over on the streams of this connection, which broke before it was out.
+    pub(super) fn abandon_streams(&self, cut: End) {
+        let Some(trunk) = self.trunk.get() else {
+            return;
+        };
+        let delivered = trunk.delivered.take().into_iter();
+        let delivered = delivered.map(|(_, complete)| complete);
+        for complete in trunk.written.take().into_iter().chain(delivered) {
+            complete.finish(Some(cut));
         }
     }
 }
 
 impl Complete {
-    /// Finishes the exchange; with `cut` instead of `ok` where the connection broke before its last
-    /// byte was out.
+    /// Finishes the exchange; with `cut` instead of `ok` where its last byte did not get out.
     pub(super) fn finish(self, cut: Option<End>) {
         let Self::Recorded(exchange, end) = self else {
             return;
         };
-        let exchange: Box<Exchange> = exchange;
         exchange.finish(match (end, cut) {
             (End::Ok, Some(cut)) => cut,
             (end, _) => end,

@@ -11,13 +11,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use http::{HeaderValue, Request, Response};
-use http_body::Frame;
 
 use super::request::{switching, translate, websocket_key};
-use super::tunnel::StreamIo;
 use super::{Lease, Sender};
+use crate::streams::{Pump, PumpError, StreamBody, StreamIo};
 use crate::upstream::{Origin, RequestBody, ResponseBody};
 
 /// A stream that is held for one exchange.
@@ -141,11 +140,17 @@ impl<B: RequestBody> Stream<B> {
 
     /// Moves the request's body on, as far as that goes.
     pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Some(upload) = &mut self.upload
-            && upload.poll(cx, &mut self.sent).is_ready()
-        {
-            self.upload = None;
+        let Some(upload) = &mut self.upload else {
+            return;
+        };
+        let sent = &mut self.sent;
+        let Poll::Ready(end) = upload.poll(cx, |count| *sent += count as u64) else {
+            return;
+        };
+        if let Err(PumpError::Body(_)) = end {
+            upload.reset(Reason::CANCEL);
         }
+        self.upload = None;
     }
 
     /// Bytes of the request's body that were handed to the connection.
@@ -170,127 +175,4 @@ impl<B: RequestBody> Stream<B> {
     pub(in crate::upstream) fn into_tunnel(self) -> Option<(StreamIo, Lease<Origin, Sender>)> {
         Some((self.tunnel?, self.lease))
     }
-}
-
-/// Moves a body into a stream.
-struct Pump<B> {
-    body: B,
-    send: SendStream<Bytes>,
-    /// Taken from the body, and waiting for the window.
-    waiting: Option<Bytes>,
-}
-
-impl<B: RequestBody> Pump<B> {
-    fn new(body: B, send: SendStream<Bytes>) -> Self {
-        Self {
-            body,
-            send,
-            waiting: None,
-        }
-    }
-
-    /// Ready when the body is sent, or when nobody wants it any more: why, the response tells.
-    fn poll(&mut self, cx: &mut Context<'_>, sent: &mut u64) -> Poll<()> {
-        while let Ok(true) = ready!(self.poll_step(cx, sent)) {}
-        Poll::Ready(())
-    }
-
-    /// One piece; whether more may follow.
-    fn poll_step(&mut self, cx: &mut Context<'_>, sent: &mut u64) -> Poll<Result<bool, h2::Error>> {
-        if self.waiting.is_some() {
-            ready!(self.poll_room(cx))?;
-        }
-        if let Some(data) = self.waiting.take() {
-            *sent += data.len() as u64;
-            let is_last = self.body.is_end_stream();
-            self.send.send_data(data, is_last)?;
-            return Poll::Ready(Ok(!is_last));
-        }
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => return Poll::Ready(self.take(frame)),
-            Some(Err(_)) => self.send.send_reset(Reason::CANCEL),
-            None => self.send.send_data(Bytes::new(), true)?,
-        }
-        Poll::Ready(Ok(false))
-    }
-
-    /// Room is asked for only now that there is something to send: what is claimed ahead is lost to
-    /// the other streams of the connection.
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<bool, h2::Error> {
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => Ok(true),
-            Ok(data) => {
-                self.send.reserve_capacity(1);
-                self.waiting = Some(data);
-                Ok(true)
-            }
-            Err(frame) => {
-                self.send.reserve_capacity(0);
-                let trailers = frame.into_trailers().unwrap_or_default();
-                self.send.send_trailers(trailers)?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        while self.send.capacity() == 0 {
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// The body of a response, as far as it came.
-#[derive(Debug)]
-pub(crate) struct StreamBody {
-    incoming: RecvStream,
-    is_data_over: bool,
-}
-
-impl StreamBody {
-    fn new(incoming: RecvStream) -> Self {
-        Self {
-            incoming,
-            is_data_over: false,
-        }
-    }
-
-    /// The next piece. Whoever takes it makes room for a further one.
-    pub(in crate::upstream) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if !self.is_data_over {
-            match ready!(self.incoming.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    // In vain where the stream is over already.
-                    let _ = self.incoming.flow_control().release_capacity(data.len());
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(unless_complete(error)),
-                None => self.is_data_over = true,
-            }
-        }
-        match ready!(self.incoming.poll_trailers(cx)) {
-            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
-            Err(error) => Poll::Ready(unless_complete(error)),
-        }
-    }
-
-    /// Whether all of it was taken.
-    pub(in crate::upstream) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-}
-
-/// RFC 9113 §8.1: a server that wants no more of a request resets its stream without an error, behind
-/// a response that is complete.
-fn unless_complete<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
-    let is_complete = error.is_reset() && error.reason() == Some(Reason::NO_ERROR);
-    (!is_complete).then_some(Err(error))
 }

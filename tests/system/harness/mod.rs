@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod directory;
 mod etc;
+pub(crate) mod frames;
 mod hipache;
 mod line;
 mod load;

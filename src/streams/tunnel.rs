@@ -21,7 +21,8 @@ pub(crate) struct StreamIo {
 }
 
 impl StreamIo {
-    pub(super) fn new(send: SendStream<Bytes>, incoming: RecvStream) -> Self {
+    /// The byte pipe that a stream has become.
+    pub(crate) fn new(send: SendStream<Bytes>, incoming: RecvStream) -> Self {
         Self {
             send,
             incoming,
