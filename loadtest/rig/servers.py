@@ -155,7 +155,7 @@ def start_nginx(crew, backend, workers, cores, name="nginx", log_options=""):
         name,
         f"worker_processes {workers};",
         f"log_format hipache {NGINX_LOG_FORMAT};\naccess_log {log} hipache {log_options};\n"
-        f"upstream backend {{ server 127.0.0.1:{backend}; keepalive 128;"
+        f"upstream backend {{ server 127.0.0.1:{backend}; keepalive 512;"
         " keepalive_requests 1000000000; }\n"
         "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; ssl_session_timeout 1d;\n"
         f"server {{ listen 127.0.0.1:{doors.ports['plain']} backlog=4096 reuseport; {shared}{secure}",
@@ -188,7 +188,7 @@ def start_haproxy(crew, backend, workers, cores):
         "  http-request set-header X-Forwarded-Protocol %[ssl_fc,iif(https,http)]\n"
         "  http-request set-header X-Forwarded-Port %[dst_port]\n"
         "  default_backend out\n"
-        f"backend out\n  server one 127.0.0.1:{backend} pool-max-conn 128\n",
+        f"backend out\n  server one 127.0.0.1:{backend} pool-max-conn 512\n",
     )
     with log.open("ab") as sink:
         command = [need("haproxy", "haproxy"), "-f", config, "-db"]

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::Vhosts;
 use super::failure::HandshakeError;
 use super::termination::Termination;
-use crate::listener::TlsFacts;
+use crate::listener::{TlsFacts, Wire};
 use crate::telemetry::names::{SHOWN_DEFAULT, SHOWN_NONE, SHOWN_OWN};
 
 impl Termination {
@@ -29,7 +29,7 @@ impl Termination {
         &self,
         tcp: TcpStream,
         vhosts: &Vhosts,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsFacts), HandshakeError> {
+    ) -> Result<(Box<TlsStream<Wire>>, TlsFacts), HandshakeError> {
         let began = Instant::now();
         let deadline = self.limit.map(|limit| began + limit);
         let mut first = [0];
@@ -38,7 +38,7 @@ impl Termination {
             // No record of TLS begins with a letter (RFC 8446 §5.1), and every method of HTTP does.
             return Err(HandshakeError::PlainHttp(tcp));
         }
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), Wire::from(tcp));
         let start = before(deadline, hello).await?;
         // RFC 6066 §3: without a trailing dot; some send it all the same.
         let name = start
