@@ -35,7 +35,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
 use self::attempt::Answer;
-use self::check::{check, is_ping};
+use self::check::{Circumstances, check, is_ping};
 use self::client_watch::ClientWatch;
 use self::date::Dates;
 pub(crate) use self::downlink::{Downlink, OpenStream, Phase};
@@ -165,7 +165,7 @@ impl Proxy {
         let client = headers::effective_client(&head.headers, link.client_ip(), is_trusted);
         let wants_debug = is_trusted && head.headers.contains_key("x-debug");
         let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
-        let carried = match check(&head, is_ambiguous) {
+        let carried = match check(&head, &Circumstances::of(&link, is_ambiguous)) {
             Ok(host) => {
                 exchange.host = Some(host.clone());
                 self.carry(&mut exchange, host, head, body).await
