@@ -35,7 +35,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let Some((upstream, ahead, place)) = upstream.into_tunnel() else {
             let refusal = End::HttpProtocolError.into();
-            return self.refuse(exchange, &refusal, false);
+            return self.refuse(exchange, &refusal);
         };
         let link = Rc::clone(exchange.link());
         link.leave_switch(Switch {
