@@ -4,6 +4,7 @@
 //! with descriptors attached (`SCM_RIGHTS`). Both ends are non-blocking: the master never waits for
 //! a worker that does not read, and end-of-file tells each side that the other is gone.
 
+mod frame;
 mod message;
 
 use std::collections::VecDeque;
@@ -18,12 +19,15 @@ use nix::sys::socket::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use message::{FRAME, Frame};
-pub(crate) use message::{ToMaster, ToWorker, VERSION, Why};
+use frame::{FRAME, Frame};
+pub(crate) use frame::{MAX_NAME, VERSION};
+pub(crate) use message::{Lent, ToMaster, ToWorker, Why};
 
 /// Messages kept for a worker whose socket is full. The kernel holds some hundred before that, so a
 /// worker that fills this, too, has not read for a very long time.
 const MAX_WAITING: usize = 16;
+/// Descriptors with a message, at most.
+const MAX_DESCRIPTORS: usize = 2;
 
 /// The master's end of a channel.
 #[derive(Debug)]
@@ -84,8 +88,8 @@ impl MasterEnd {
     /// Sends what was kept, as far as the socket takes it.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while let Some(message) = self.waiting.front() {
-            let (frame, descriptor) = message.to_frame();
-            match send(&self.socket, frame, descriptor) {
+            let (frame, descriptors) = message.to_frame();
+            match send(&self.socket, &frame, &descriptors) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 outcome => {
                     self.waiting.pop_front();
@@ -131,29 +135,29 @@ impl WorkerEnd {
     pub(crate) async fn hear(&self) -> io::Result<Option<ToWorker>> {
         let received = self.socket.async_io(Interest::READABLE, receive);
         match received.await? {
-            Some((frame, descriptor)) => Ok(Some(ToWorker::from_frame(frame, descriptor)?)),
+            Some((frame, descriptors)) => Ok(Some(ToWorker::from_frame(&frame, descriptors)?)),
             None => Ok(None),
         }
     }
 
     /// Sends a report; waits while the master does not read, and not at all when it is gone.
-    pub(crate) async fn tell(&self, message: ToMaster) -> io::Result<()> {
+    pub(crate) async fn tell(&self, message: &ToMaster) -> io::Result<()> {
         let frame = message.to_frame();
         self.socket
-            .async_io(Interest::WRITABLE, |socket| send(socket, frame, None))
+            .async_io(Interest::WRITABLE, |socket| send(socket, &frame, &[]))
             .await
     }
 }
 
-fn send(socket: &OwnedFd, frame: Frame, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+fn send(socket: &OwnedFd, frame: &Frame, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = frame.encode();
-    let raw = descriptor.map(|descriptor| [descriptor.as_raw_fd()]);
-    let rights = raw.as_ref().map(|raw| [ControlMessage::ScmRights(raw)]);
-    let attached = rights.as_ref().map_or(&[][..], |rights| &rights[..]);
+    let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let attached = if raw.is_empty() { &[] } else { &rights[..] };
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     sendmsg::<()>(
         socket.as_raw_fd(),
-        &[IoSlice::new(&bytes)],
+        &[IoSlice::new(&bytes), IoSlice::new(frame.name.as_bytes())],
         attached,
         flags,
         None,
@@ -161,13 +165,13 @@ fn send(socket: &OwnedFd, frame: Frame, descriptor: Option<BorrowedFd<'_>>) -> i
     Ok(())
 }
 
-/// One message and its descriptor; `None` at the end.
-fn receive(socket: &OwnedFd) -> io::Result<Option<(Frame, Option<OwnedFd>)>> {
-    // One byte more than a frame, so that a longer message is noticed and not cut to fit.
-    let mut bytes = [0; FRAME + 1];
-    let mut space = cmsg_space!(std::os::fd::RawFd);
+/// One message and its descriptors; `None` at the end.
+fn receive(socket: &OwnedFd) -> io::Result<Option<(Frame, Vec<OwnedFd>)>> {
+    // One byte more than the longest frame, so that a longer message is noticed and not cut to fit.
+    let mut bytes = [0; FRAME + MAX_NAME + 1];
+    let mut space = cmsg_space!([std::os::fd::RawFd; MAX_DESCRIPTORS]);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let (length, mut descriptors) = {
+    let (length, descriptors) = {
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let received = match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)
         {
@@ -186,7 +190,7 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(Frame, Option<OwnedFd>)>> {
     if length == 0 {
         return Ok(None);
     }
-    Ok(Some((Frame::decode(&bytes[..length])?, descriptors.pop())))
+    Ok(Some((Frame::decode(&bytes[..length])?, descriptors)))
 }
 
 #[cfg(test)]

@@ -103,6 +103,11 @@ impl DrainWatch {
         }
     }
 
+    /// Whether that was said.
+    pub(crate) fn lasts(&self) -> bool {
+        self.may_last.get()
+    }
+
     /// Waits for the signal. Cancel safe.
     pub(crate) async fn begun(&self) {
         // Made before the flag is read: `notify_waiters` reaches every future that exists.

@@ -61,7 +61,7 @@ const FIRST_COUNTER: usize = Field::FirstConnection as usize + 1;
 const FIRST_GAUGE: usize = FIRST_COUNTER + Counter::LinesLostAtDeath as usize + 1;
 const FIRST_LOG: usize = FIRST_GAUGE + Gauge::RedisLinks as usize + 1;
 const FIRST_TALLY: usize = FIRST_LOG + LOGS * LOG_CELLS;
-const FIRST_HISTOGRAM: usize = FIRST_TALLY + (Tally::Attempts as usize + 1) * ENDS;
+const FIRST_HISTOGRAM: usize = FIRST_TALLY + (Tally::HandshakesFailed as usize + 1) * ENDS;
 const FIRST_REQUEST: usize = (FIRST_HISTOGRAM + histogram::CELLS).next_multiple_of(LINE);
 const FIRST_VHOST: usize = (FIRST_REQUEST + requests::CELLS).next_multiple_of(LINE);
 /// Seats for each slot: its worker, the successor, and two that drain.
@@ -225,12 +225,12 @@ impl Seat {
         self.cells[FIRST_GAUGE + gauge as usize].store(level, Ordering::Relaxed);
     }
 
-    /// Counts what this word ended: the number of the word, below [`ENDS`].
+    /// Counts by a word: the number of the word, below [`ENDS`].
     pub(crate) fn tally(&self, tally: Tally, end: usize) {
         self.tally_cell(tally, end).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How much this word ended.
+    /// How much was counted by this word.
     pub(crate) fn tallied(&self, tally: Tally, end: usize) -> u64 {
         self.tally_cell(tally, end).load(Ordering::Relaxed)
     }

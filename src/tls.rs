@@ -5,11 +5,16 @@
 
 mod chosen;
 mod directory;
+mod failure;
 mod handshake;
+mod lending;
+mod loans;
 mod termination;
 mod tickets;
 mod vhosts;
 
+pub(crate) use lending::lend;
+pub(crate) use loans::Loans;
 pub(crate) use termination::Terminations;
 pub(crate) use tickets::TicketKeys;
 pub(crate) use vhosts::Vhosts;

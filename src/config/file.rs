@@ -9,14 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::driver_url::DriverUrl;
 use super::forms::{Bind, OneOrMany};
+use super::https_file::Https;
 use super::legacy::OldRedis;
 use super::log_file::{Log, LogEntry, LogFilter, LogMask, LogNames, LogQueue};
 use super::memory::WrittenMemory;
 use super::section::section;
 use super::telemetry::WrittenTelemetry;
-use super::values::{
-    Account, Address, Count, Hidden, PathText, Port, Range, Seconds, Whole, WholeSeconds,
-};
+use super::values::{Account, Address, Count, PathText, Port, Range, Seconds, Whole, WholeSeconds};
 use super::written::Written;
 
 /// The file, `config.json`. Times are in seconds.
@@ -33,7 +32,7 @@ pub(super) struct File {
     pub(super) http: Written<Http>,
     /// The listener for operators and scrapers.
     pub(super) admin: Written<Admin>,
-    /// Listeners for HTTPS: checked, not served by this version.
+    /// Listeners for HTTPS.
     pub(super) https: Written<Https>,
     /// Where routes come from: `redis://:password@host:port/database#prefix`, every part optional,
     /// or `file:routes.json`. Of two URLs the first is read from, the last written to.
@@ -194,64 +193,6 @@ pub(super) struct AdminListener {
     pub(super) port: Written<Port>,
 }
 
-/// Listeners for HTTPS.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Https {
-    /// Port of the addresses that name none. Default 443.
-    pub(super) port: Written<Port>,
-    /// Addresses to listen on: one, or an array of addresses and objects, which may override all
-    /// of this section. Default: none.
-    pub(super) bind: Written<OneOrMany<Bind<HttpsListener>>>,
-    /// Directory with the certificates of single vhosts: `NAME.crt` and `NAME.key`, or `*.PARENT.crt`.
-    /// Default: none; those in Redis are found in any case.
-    pub(super) certificates: Written<PathText>,
-    /// What the listener shows.
-    #[serde(flatten)]
-    pub(super) certificate: Certificate,
-}
-
-/// One address for HTTPS.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct HttpsListener {
-    /// Address to listen on.
-    pub(super) address: Written<Address>,
-    /// Port. Default `https.port`.
-    pub(super) port: Written<Port>,
-    /// What the listener shows.
-    #[serde(flatten)]
-    pub(super) certificate: Certificate,
-}
-
-/// Certificate and key of an HTTPS listener.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Certificate {
-    /// PEM file of the private key.
-    pub(super) key: Written<PathText>,
-    /// Passphrase of the key file.
-    pub(super) passphrase: Written<Hidden>,
-    /// PEM file of the certificate chain.
-    pub(super) cert: Written<PathText>,
-    /// PEM file, or files, of further CA certificates to send.
-    pub(super) ca: Written<OneOrMany<PathText>>,
-    /// Accepted, and without effect: the library's own choice is a safe one.
-    pub(super) ciphers: Written<String>,
-    /// Accepted, and without effect.
-    pub(super) honor_cipher_order: Written<bool>,
-    /// Accepted, and without effect.
-    pub(super) secure_protocol: Written<String>,
-    /// Accepted, and without effect.
-    pub(super) secure_options: Written<Whole>,
-    /// Connections begin with a PROXY header, before TLS. Default false.
-    pub(super) proxy_protocol: Written<bool>,
-    /// Ask clients for a certificate, which must come from a `ca`. Default false.
-    pub(super) request_cert: Written<bool>,
-    /// Refuse clients that ask for a name without a certificate of its own. Default false.
-    pub(super) strict_sni: Written<bool>,
-}
-
 section!(
     File,
     Server,
@@ -260,8 +201,6 @@ section!(
     Admin,
     HttpListener,
     AdminListener,
-    Https,
-    HttpsListener,
     Log,
     LogFilter,
     LogMask,

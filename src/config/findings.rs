@@ -32,7 +32,7 @@ pub(crate) enum Weight {
     /// A key that is unknown or deprecated: an error when asked to be strict.
     Key,
     /// A certificate that clients refuse today: the other vhosts are served all the same, but a
-    /// check fails.
+    /// check fails, and so does a reload.
     Untimely,
     /// Worth knowing.
     Warning,
@@ -60,11 +60,15 @@ impl Findings {
     }
 
     fn add(&mut self, weight: Weight, path: impl Into<String>, text: impl fmt::Display) {
-        self.list.push(Finding {
+        let finding = Finding {
             weight,
             path: path.into(),
             text: text.to_string(),
-        });
+        };
+        // What several listeners inherit is said by each, and wrong once.
+        if !self.list.contains(&finding) {
+            self.list.push(finding);
+        }
     }
 
     /// Names the file that they are about.

@@ -5,9 +5,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::file::{File, Https};
+use super::file::File;
 use super::findings::Findings;
 use super::forms::{Bind, OneOrMany};
+use super::https_file::Https;
 use super::values::{Address, Hidden, Port, Whole};
 use super::written::Written;
 use super::{RedisAddress, RedisDriver, RedisServer};

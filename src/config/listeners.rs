@@ -3,19 +3,15 @@
 //! An entry of `bind` is an address, or an object that overrides what its section says for all.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::file::{
-    Admin as WrittenAdmin, AdminListener, Certificate, Http as WrittenHttp, HttpListener, Https,
-    HttpsListener,
-};
+use super::file::{Admin as WrittenAdmin, AdminListener, Http as WrittenHttp, HttpListener};
 use super::findings::Findings;
 use super::forms::{Bind, OneOrMany};
-use super::values::{Address, PathText, Range};
+use super::values::{Address, Range};
 use super::written::Written;
-use super::{Admin, Http, HttpsBind, Secret};
+use super::{Admin, Http};
 
 /// Loopback, and the ranges of RFC 1918 and RFC 4193: there stands the outer proxy.
 pub(super) fn default_trusted() -> Vec<IpNet> {
@@ -133,7 +129,7 @@ fn admin_binds(
 }
 
 /// Each entry with the path that names it.
-fn with_paths<T>(path: &str, entries: OneOrMany<T>) -> Vec<(String, T)> {
+pub(super) fn with_paths<T>(path: &str, entries: OneOrMany<T>) -> Vec<(String, T)> {
     match entries {
         OneOrMany::One(one) => vec![(path.to_owned(), one)],
         OneOrMany::Many(many) => many
@@ -144,7 +140,12 @@ fn with_paths<T>(path: &str, entries: OneOrMany<T>) -> Vec<(String, T)> {
     }
 }
 
-fn address(written: &Written<Address>, path: &str, findings: &mut Findings) -> Option<IpAddr> {
+/// The address of an entry, which must be there.
+pub(super) fn address(
+    written: &Written<Address>,
+    path: &str,
+    findings: &mut Findings,
+) -> Option<IpAddr> {
     if written.is_absent() {
         findings.error(
             path,
@@ -152,93 +153,6 @@ fn address(written: &Written<Address>, path: &str, findings: &mut Findings) -> O
         );
     }
     written.as_ref().map(|address| address.0)
-}
-
-/// Listeners for HTTPS: none without addresses.
-pub(super) fn https(written: Https, findings: &mut Findings) -> Vec<HttpsBind> {
-    let port = written.port.right().map_or(443, |port| port.0);
-    let Some(binds) = written.bind.right() else {
-        if !written.certificate.cert.is_absent() {
-            findings.warning("https.bind", "not given, so nothing listens for HTTPS");
-        }
-        return Vec::new();
-    };
-    let shared = Shown::of(written.certificate);
-    let mut listeners = Vec::new();
-    for (path, bind) in with_paths("https.bind", binds) {
-        let listener = match bind {
-            Bind::Address(address) => HttpsListener {
-                address: Written::Right(address),
-                ..HttpsListener::default()
-            },
-            Bind::Listener(listener) => *listener,
-        };
-        let port = listener.port.right().map_or(port, |port| port.0);
-        let shown = Shown::of(listener.certificate).or(&shared);
-        let address = address(&listener.address, &path, findings);
-        let (Some(key), Some(cert)) = (shown.key, shown.cert) else {
-            findings.error(
-                path,
-                "HTTPS needs both a `key` and a `cert`, here or in `https`",
-            );
-            continue;
-        };
-        let Some(address) = address else { continue };
-        listeners.push(HttpsBind {
-            address: SocketAddr::new(address, port),
-            key,
-            passphrase: shown.passphrase,
-            cert,
-            ca: shown.ca.unwrap_or_default(),
-            request_cert: shown.request_cert.unwrap_or_default(),
-            strict_sni: shown.strict_sni.unwrap_or_default(),
-            proxy_protocol: shown.proxy_protocol.unwrap_or_default(),
-        });
-    }
-    listeners
-}
-
-/// What an HTTPS listener shows, as far as it is given.
-#[derive(Clone)]
-struct Shown {
-    key: Option<PathBuf>,
-    passphrase: Option<Secret>,
-    cert: Option<PathBuf>,
-    ca: Option<Vec<PathBuf>>,
-    request_cert: Option<bool>,
-    strict_sni: Option<bool>,
-    proxy_protocol: Option<bool>,
-}
-
-impl Shown {
-    fn of(written: Certificate) -> Self {
-        let paths =
-            |many: OneOrMany<PathText>| many.right().into_iter().map(|path| path.0).collect();
-        Self {
-            key: written.key.right().map(|path| path.0),
-            passphrase: written.passphrase.right().map(|hidden| hidden.0),
-            cert: written.cert.right().map(|path| path.0),
-            ca: written.ca.right().map(paths),
-            request_cert: written.request_cert.right(),
-            strict_sni: written.strict_sni.right(),
-            proxy_protocol: written.proxy_protocol.right(),
-        }
-    }
-
-    /// What is not given is inherited; the passphrase only together with its key.
-    fn or(self, shared: &Self) -> Self {
-        let key = self.key.or_else(|| shared.key.clone());
-        let inherited = shared.passphrase.clone().filter(|_| key == shared.key);
-        Self {
-            passphrase: self.passphrase.or(inherited),
-            cert: self.cert.or_else(|| shared.cert.clone()),
-            ca: self.ca.or_else(|| shared.ca.clone()),
-            request_cert: self.request_cert.or(shared.request_cert),
-            strict_sni: self.strict_sni.or(shared.strict_sni),
-            proxy_protocol: self.proxy_protocol.or(shared.proxy_protocol),
-            key,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -110,6 +110,8 @@ const JSON: &[(&str, Variable)] = &[
     ("worker", Variable::Worker),
     ("pid", Variable::Pid),
     ("hostname", Variable::Hostname),
+    ("tunnel_closed_by", Variable::TunnelClosedBy),
+    ("websocket_close", Variable::WebsocketClose),
 ];
 
 /// The names of formats.

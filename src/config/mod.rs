@@ -11,11 +11,13 @@
 mod access_log;
 mod backend_tls;
 mod check;
+mod cipher_list;
 mod driver_url;
 mod file;
 mod findings;
 mod forms;
 mod https;
+mod https_file;
 mod identity;
 mod keys;
 mod legacy;
@@ -33,6 +35,7 @@ mod show;
 mod show_log;
 mod telemetry;
 mod tls_files;
+mod tls_terms;
 mod values;
 mod variables;
 mod written;
@@ -47,8 +50,9 @@ pub(crate) use access_log::MAX_LOGS;
 pub use access_log::{AccessLog, Filter, Masks, NameSet, Names, Queue, Syslog, Target};
 pub use backend_tls::BackendTls;
 pub(crate) use check::check;
+pub use cipher_list::Suite;
 pub(crate) use findings::Findings;
-pub use https::HttpsBind;
+pub use https::{HttpsBind, Pair};
 pub(crate) use load::find;
 pub use log_format::{Escape, LogFormat, Piece, Shape, Template};
 pub use origin::{Loaded, Origin};
@@ -58,6 +62,7 @@ pub use telemetry::{
     Exemplars, ExportQueue, Exporter, Level, Limits, Logs, MetricsPush, Propagator, Sampler,
     Signal, Story, Telemetry, Temporality, Traces,
 };
+pub use tls_terms::{TlsTerms, Versions};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.
@@ -71,6 +76,8 @@ pub struct Config {
     pub admin: Admin,
     /// Listeners for HTTPS.
     pub https: Vec<HttpsBind>,
+    /// The port of HTTPS that clients know, where it is not that of a listener.
+    pub https_public_port: Option<u16>,
     /// Directory of the certificates of single vhosts.
     pub certificates: Option<PathBuf>,
     /// Where routes come from.

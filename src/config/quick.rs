@@ -42,6 +42,7 @@ pub(super) fn quick(
         },
         admin: admin_default(),
         https: Vec::new(),
+        https_public_port: None,
         certificates: None,
         driver: Driver::Routes(table(routes)),
         telemetry: telemetry::resolve(Default::default(), around.env, findings),

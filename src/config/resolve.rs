@@ -13,7 +13,7 @@ use super::legacy::OldRedis;
 use super::values::Seconds;
 use super::written::Written;
 use super::{Config, Driver, LruCache, RedisDriver, RedisServer, Server, Timeouts};
-use super::{backend_tls, identity, legacy, listeners, log_file, memory, telemetry};
+use super::{backend_tls, https, identity, legacy, listeners, log_file, memory, telemetry};
 use crate::cgroup;
 
 /// What the machine and the way of starting contribute.
@@ -45,14 +45,16 @@ impl Surroundings {
 pub(super) fn resolve(mut file: File, around: Surroundings, findings: &mut Findings) -> Config {
     legacy::modernise(&mut file, findings);
     let mut written = file.server.right().unwrap_or_default();
-    let mut https = file.https.right().unwrap_or_default();
-    let certificates = std::mem::take(&mut https.certificates);
+    let mut section = file.https.right().unwrap_or_default();
+    let certificates = std::mem::take(&mut section.certificates);
+    let public_port = std::mem::take(&mut section.public_port);
     let old_redis = [file.redis, std::mem::take(&mut written.redis)];
     Config {
         server: server(written, around, findings),
         http: listeners::http(file.http.right().unwrap_or_default(), findings),
         admin: listeners::admin(file.admin.right().unwrap_or_default(), findings),
-        https: listeners::https(https, findings),
+        https: https::resolve(section, findings),
+        https_public_port: https::public_port(public_port, findings),
         certificates: certificates.right().map(|path| path.0),
         driver: driver(file.driver, old_redis, findings),
         telemetry: telemetry::resolve(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    AccessLog, Admin, Config, Driver, Http, HttpsBind, Identity, MASK, RedisAddress, RedisDriver,
-    RedisServer, Server, show_log, telemetry,
+    AccessLog, Admin, Config, Driver, Http, HttpsBind, Identity, MASK, Pair, RedisAddress,
+    RedisDriver, RedisServer, Server, Versions, show_log, telemetry,
 };
 
 /// The configuration as JSON, each access log with an example of its lines.
@@ -19,7 +19,12 @@ pub(crate) fn show(config: &Config, example: &dyn Fn(&AccessLog) -> String) -> J
     shown.insert("admin".into(), admin(&config.admin));
     if !config.https.is_empty() {
         let binds: Vec<_> = config.https.iter().map(https).collect();
-        shown.insert("https".into(), json!({ "bind": binds }));
+        let section = json!({
+            "bind": binds,
+            "publicPort": config.https_public_port,
+            "certificates": config.certificates,
+        });
+        shown.insert("https".into(), section);
     }
     match &config.driver {
         Driver::Redis(redis) => shown.insert("driver".into(), json!(redis_urls(redis))),
@@ -113,16 +118,30 @@ fn http(http: &Http) -> Json {
 }
 
 fn https(bind: &HttpsBind) -> Json {
+    let of_each = |one: fn(&Pair) -> Json| bind.pairs.iter().map(one).collect::<Vec<_>>();
+    let terms = &bind.terms;
+    let suites: Vec<_> = terms.suites.iter().map(|suite| suite.name).collect();
     json!({
         "address": bind.address.ip(),
         "port": bind.address.port(),
-        "key": bind.key,
-        "passphrase": bind.passphrase.as_ref().map(|_| MASK),
-        "cert": bind.cert,
+        "key": of_each(|pair| json!(pair.key)),
+        "passphrase": of_each(|pair| json!(pair.passphrase.as_ref().map(|_| MASK))),
+        "cert": of_each(|pair| json!(pair.cert)),
         "ca": bind.ca,
         "requestCert": bind.request_cert,
         "strictSni": bind.strict_sni,
         "proxyProtocol": bind.proxy_protocol,
+        "tlsPreset": match terms.versions {
+            Versions::Tls13 => "modern",
+            Versions::Tls12 | Versions::Both => "intermediate",
+        },
+        "secureProtocol": match terms.versions {
+            Versions::Tls12 => "TLSv1_2_method",
+            Versions::Tls13 | Versions::Both => "SSLv23_method",
+        },
+        "ciphers": suites.join(":"),
+        "honorCipherOrder": terms.server_order,
+        "secureOptions": terms.secure_options(),
     })
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::HttpsBind;
 use super::check::Named;
 use super::findings::Findings;
+use super::{HttpsBind, Pair};
 use crate::credentials::{Credentials, CredentialsError, certificates};
 
 /// Adds an error for every file of this listener that could not be used.
@@ -13,23 +13,29 @@ pub(super) fn check_listener(bind: &HttpsBind, findings: &mut Findings) {
     for ca in &bind.ca {
         check_authorities("https.ca", ca, findings);
     }
-    let chain = read("https.cert", &bind.cert, findings).and_then(|text| {
+    for pair in &bind.pairs {
+        check_pair(pair, findings);
+    }
+}
+
+fn check_pair(pair: &Pair, findings: &mut Findings) {
+    let chain = read("https.cert", &pair.cert, findings).and_then(|text| {
         certificates(&text)
-            .map_err(|error| findings.error("https.cert", Named(&bind.cert, error)))
+            .map_err(|error| findings.error("https.cert", Named(&pair.cert, error)))
             .ok()
     });
-    let key = read("https.key", &bind.key, findings);
+    let key = read("https.key", &pair.key, findings);
     let (Some(chain), Some(key)) = (chain, key) else {
         return;
     };
-    let passphrase = bind.passphrase.as_ref().map(|secret| secret.0.as_str());
+    let passphrase = pair.passphrase.as_ref().map(|secret| secret.0.as_str());
     match Credentials::assemble(chain, &key, passphrase) {
         Ok(credentials) => {
             if let Some(untimely) = credentials.untimely(SystemTime::now()) {
-                findings.untimely("https.cert", Named(&bind.cert, untimely));
+                findings.untimely("https.cert", Named(&pair.cert, untimely));
             }
         }
-        Err(error) => tell_of_key(&error, bind, findings),
+        Err(error) => tell_of_key(&error, pair, findings),
     }
 }
 
@@ -47,15 +53,15 @@ fn read(place: &str, path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
         .ok()
 }
 
-fn tell_of_key(error: &CredentialsError, bind: &HttpsBind, findings: &mut Findings) {
+fn tell_of_key(error: &CredentialsError, pair: &Pair, findings: &mut Findings) {
     match error {
         CredentialsError::Mismatch => {
-            let text = format_args!("not the key of the certificate {}", bind.cert.display());
-            findings.error("https.key", Named(&bind.key, text));
+            let text = format_args!("not the key of the certificate {}", pair.cert.display());
+            findings.error("https.key", Named(&pair.key, text));
         }
         CredentialsError::NoPassphrase | CredentialsError::WrongPassphrase => {
-            findings.error("https.passphrase", Named(&bind.key, error));
+            findings.error("https.passphrase", Named(&pair.key, error));
         }
-        _ => findings.error("https.key", Named(&bind.key, error)),
+        _ => findings.error("https.key", Named(&pair.key, error)),
     }
 }

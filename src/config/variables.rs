@@ -78,10 +78,12 @@ pub enum Variable {
     RouteSource,
     SpanId,
     TraceId,
+    TunnelClosedBy,
     UpstreamEnd,
     UpstreamResolveTime,
     UpstreamWaitTime,
     Vhost,
+    WebsocketClose,
     Worker,
 }
 
@@ -153,6 +155,7 @@ static NAMES: &[(&str, Variable)] = &[
     ("hipache_route_source", Variable::RouteSource),
     ("hipache_span_id", Variable::SpanId),
     ("hipache_trace_id", Variable::TraceId),
+    ("hipache_tunnel_closed_by", Variable::TunnelClosedBy),
     ("hipache_upstream_end", Variable::UpstreamEnd),
     (
         "hipache_upstream_resolve_time",
@@ -160,6 +163,7 @@ static NAMES: &[(&str, Variable)] = &[
     ),
     ("hipache_upstream_wait_time", Variable::UpstreamWaitTime),
     ("hipache_vhost", Variable::Vhost),
+    ("hipache_websocket_close", Variable::WebsocketClose),
     ("hipache_worker", Variable::Worker),
 ];
 
@@ -216,6 +220,7 @@ impl Variable {
                 | Self::RouteAge
                 | Self::ServerPort
                 | Self::Status
+                | Self::WebsocketClose
                 | Self::Worker
         )
     }

@@ -1,17 +1,10 @@
-//! What master and worker say to each other, and how it looks on the wire.
-//!
-//! Every message is one frame of the same shape, led by a version: after an upgrade in place the
-//! master may speak with workers of the image before it.
+//! What master and worker say to each other.
 
-use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Raised with every change that an older reader would misread.
-pub(crate) const VERSION: u8 = 3;
-/// Bytes of a frame: version, kind, reason, value.
-pub(super) const FRAME: usize = 3 + size_of::<u64>();
+use super::frame::{Frame, Kind, Malformed};
+
 /// A limit that is none.
 const NO_LIMIT: u64 = u64::MAX;
 
@@ -86,10 +79,26 @@ pub(crate) enum ToWorker {
     Adopt(usize),
     /// Stop accepting for this slot: it has a worker again.
     Release(usize),
+    /// The answer to the request of this number.
+    Lent { request: u64, what: Lent },
 }
 
+/// What a worker gets that asked for the files of a name.
+#[derive(Debug)]
+pub(crate) enum Lent {
+    /// Those of the certificates and of the key, open for reading.
+    Files([OwnedFd; 2]),
+    /// There are none.
+    Nothing,
+    /// There may be some, but they are not given; the master has told why.
+    Refused,
+}
+
+/// [`Lent::Refused`] on the wire.
+const REFUSED: u8 = 1;
+
 /// What a worker tells the master.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToMaster {
     /// Accepting.
     Ready,
@@ -104,63 +113,62 @@ pub(crate) enum ToMaster {
         /// Connections that the limit cut.
         forced: usize,
     },
-}
-
-/// A message on the wire. What the two fields mean is the kind's affair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    kind: Kind,
-    reason: u8,
-    value: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Kind {
-    Reopen = 1,
-    Drain = 2,
-    Adopt = 3,
-    Release = 4,
-    Ready = 65,
-    Stopped = 66,
-    Drained = 67,
-    WantsReplacement = 68,
-    OnlyTunnels = 69,
-}
-
-/// Why a message could not be understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
-    Length(usize),
-    Version(u8),
-    Kind(u8),
-    Reason(u8),
-    Direction,
-    NoDescriptor,
+    /// Asks for the files of this name in the directory of certificates, which it may not open
+    /// itself.
+    Borrow { request: u64, name: Box<str> },
 }
 
 impl ToWorker {
-    pub(super) fn to_frame(&self) -> (Frame, Option<BorrowedFd<'_>>) {
-        match self {
-            Self::Reopen(log, descriptor) => (
-                Frame::plain(Kind::Reopen, *log as u64),
-                Some(descriptor.as_fd()),
-            ),
+    /// The descriptors of the second part go along.
+    pub(super) fn to_frame(&self) -> (Frame, Vec<BorrowedFd<'_>>) {
+        let mut attached = Vec::new();
+        let frame = match self {
+            Self::Reopen(log, descriptor) => {
+                attached.push(descriptor.as_fd());
+                Frame::plain(Kind::Reopen, *log as u64)
+            }
             Self::Drain { why, limit } => {
                 let millis = limit.map(|limit| u64::try_from(limit.as_millis()));
                 let millis = millis.map_or(NO_LIMIT, |millis| millis.unwrap_or(NO_LIMIT));
-                (Frame::reasoned(Kind::Drain, *why, millis), None)
+                Frame::reasoned(Kind::Drain, *why, millis)
             }
-            Self::Adopt(slot) => (Frame::plain(Kind::Adopt, *slot as u64), None),
-            Self::Release(slot) => (Frame::plain(Kind::Release, *slot as u64), None),
-        }
+            Self::Adopt(slot) => Frame::plain(Kind::Adopt, *slot as u64),
+            Self::Release(slot) => Frame::plain(Kind::Release, *slot as u64),
+            Self::Lent { request, what } => {
+                let mut frame = Frame::plain(Kind::Lent, *request);
+                match what {
+                    Lent::Files(files) => attached.extend(files.iter().map(AsFd::as_fd)),
+                    Lent::Nothing => {}
+                    Lent::Refused => frame.reason = REFUSED,
+                }
+                frame
+            }
+        };
+        (frame, attached)
     }
 
-    pub(super) fn from_frame(frame: Frame, descriptor: Option<OwnedFd>) -> Result<Self, Malformed> {
+    pub(super) fn from_frame(
+        frame: &Frame,
+        mut descriptors: Vec<OwnedFd>,
+    ) -> Result<Self, Malformed> {
         match frame.kind {
-            Kind::Reopen => descriptor
-                .map(|descriptor| Self::Reopen(frame.count(), descriptor))
-                .ok_or(Malformed::NoDescriptor),
+            Kind::Reopen => match (descriptors.len(), descriptors.pop()) {
+                (1, Some(descriptor)) => Ok(Self::Reopen(frame.count(), descriptor)),
+                (count, _) => Err(Malformed::Descriptors(count)),
+            },
+            Kind::Lent => {
+                let what = match (frame.reason, descriptors.len()) {
+                    (0, 0) => Lent::Nothing,
+                    (0, _) => Lent::Files(
+                        descriptors
+                            .try_into()
+                            .map_err(|those: Vec<OwnedFd>| Malformed::Descriptors(those.len()))?,
+                    ),
+                    _ => Lent::Refused,
+                };
+                let request = frame.value;
+                Ok(Self::Lent { request, what })
+            }
             Kind::Drain => Ok(Self::Drain {
                 why: Why::decode(frame.reason)?,
                 limit: (frame.value != NO_LIMIT).then(|| Duration::from_millis(frame.value)),
@@ -173,13 +181,17 @@ impl ToWorker {
 }
 
 impl ToMaster {
-    pub(super) fn to_frame(self) -> Frame {
+    pub(super) fn to_frame(&self) -> Frame {
         match self {
             Self::Ready => Frame::plain(Kind::Ready, 0),
-            Self::WantsReplacement(why) => Frame::reasoned(Kind::WantsReplacement, why, 0),
+            Self::WantsReplacement(why) => Frame::reasoned(Kind::WantsReplacement, *why, 0),
             Self::Stopped => Frame::plain(Kind::Stopped, 0),
             Self::OnlyTunnels => Frame::plain(Kind::OnlyTunnels, 0),
-            Self::Drained { forced } => Frame::plain(Kind::Drained, forced as u64),
+            Self::Drained { forced } => Frame::plain(Kind::Drained, *forced as u64),
+            Self::Borrow { request, name } => Frame {
+                name: name.clone(),
+                ..Frame::plain(Kind::Borrow, *request)
+            },
         }
     }
 
@@ -192,100 +204,12 @@ impl ToMaster {
             Kind::Drained => Ok(Self::Drained {
                 forced: frame.count(),
             }),
+            Kind::Borrow => Ok(Self::Borrow {
+                request: frame.value,
+                name: frame.name,
+            }),
             _ => Err(Malformed::Direction),
         }
-    }
-}
-
-impl Frame {
-    fn plain(kind: Kind, value: u64) -> Self {
-        Self {
-            kind,
-            reason: 0,
-            value,
-        }
-    }
-
-    fn reasoned(kind: Kind, why: Why, value: u64) -> Self {
-        Self {
-            kind,
-            reason: why as u8,
-            value,
-        }
-    }
-
-    fn count(self) -> usize {
-        usize::try_from(self.value).unwrap_or(usize::MAX)
-    }
-
-    pub(super) fn encode(self) -> [u8; FRAME] {
-        let mut bytes = [0; FRAME];
-        bytes[0] = VERSION;
-        bytes[1] = self.kind as u8;
-        bytes[2] = self.reason;
-        bytes[3..].copy_from_slice(&self.value.to_le_bytes());
-        bytes
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let &[version, kind, reason, ref value @ ..] = bytes else {
-            return Err(Malformed::Length(bytes.len()));
-        };
-        if version != VERSION {
-            return Err(Malformed::Version(version));
-        }
-        let value = <[u8; 8]>::try_from(value).map_err(|_| Malformed::Length(bytes.len()))?;
-        Ok(Self {
-            kind: Kind::decode(kind)?,
-            reason,
-            value: u64::from_le_bytes(value),
-        })
-    }
-}
-
-impl Kind {
-    fn decode(byte: u8) -> Result<Self, Malformed> {
-        let kinds = [
-            Self::Reopen,
-            Self::Drain,
-            Self::Adopt,
-            Self::Release,
-            Self::Ready,
-            Self::Stopped,
-            Self::Drained,
-            Self::WantsReplacement,
-            Self::OnlyTunnels,
-        ];
-        kinds
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
-            .ok_or(Malformed::Kind(byte))
-    }
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Length(bytes) => {
-                write!(f, "a control message of {bytes} bytes, expected {FRAME}")
-            }
-            Self::Version(version) => write!(
-                f,
-                "a control message of version {version}, expected {VERSION}"
-            ),
-            Self::Kind(kind) => write!(f, "a control message of the unknown kind {kind}"),
-            Self::Reason(reason) => write!(f, "a control message with the unknown reason {reason}"),
-            Self::Direction => f.write_str("a control message meant for the other side"),
-            Self::NoDescriptor => f.write_str("a control message without its descriptor"),
-        }
-    }
-}
-
-impl std::error::Error for Malformed {}
-
-impl From<Malformed> for io::Error {
-    fn from(malformed: Malformed) -> Self {
-        Self::new(io::ErrorKind::InvalidData, malformed)
     }
 }
 
@@ -294,47 +218,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_understood_is_refused_with_the_reason() {
-        let whole = Frame::plain(Kind::Ready, 7).encode();
-        let with = |at: usize, byte: u8| {
-            let mut bytes = whole.to_vec();
-            bytes[at] = byte;
-            bytes
-        };
-        let cases: [(&str, Vec<u8>, Malformed); 6] = [
-            ("nothing", vec![], Malformed::Length(0)),
-            (
-                "cut short",
-                whole[..FRAME - 1].to_vec(),
-                Malformed::Length(FRAME - 1),
-            ),
-            (
-                "too long",
-                [&whole[..], &[0]].concat(),
-                Malformed::Length(FRAME + 1),
-            ),
-            ("another version", with(0, 1), Malformed::Version(1)),
-            ("kind 0", with(1, 0), Malformed::Kind(0)),
-            ("a kind of the future", with(1, 200), Malformed::Kind(200)),
-        ];
-        for (case, bytes, expected) in cases {
-            assert_eq!(Frame::decode(&bytes), Err(expected), "{case}");
-        }
-    }
-
-    #[test]
     fn a_drain_needs_a_reason_that_is_known() {
         let mut frame = Frame::reasoned(Kind::Drain, Why::Memory, NO_LIMIT);
         for why in Why::ALL {
             frame.reason = why as u8;
-            let Ok(ToWorker::Drain { why: told, limit }) = ToWorker::from_frame(frame, None) else {
+            let Ok(ToWorker::Drain { why: told, limit }) = ToWorker::from_frame(&frame, Vec::new())
+            else {
                 panic!("no drain for {why:?}");
             };
             assert_eq!((told, limit), (why, None));
         }
         for reason in [0, 8, 255] {
             frame.reason = reason;
-            let error = ToWorker::from_frame(frame, None).unwrap_err();
+            let error = ToWorker::from_frame(&frame, Vec::new()).unwrap_err();
             assert_eq!(error, Malformed::Reason(reason));
         }
     }
@@ -345,17 +241,20 @@ mod tests {
         assert_eq!(ToMaster::from_frame(adopt), Err(Malformed::Direction));
         let ready = ToMaster::Ready.to_frame();
         assert_eq!(
-            ToWorker::from_frame(ready, None).unwrap_err(),
+            ToWorker::from_frame(&ready, Vec::new()).unwrap_err(),
             Malformed::Direction
         );
     }
 
     #[test]
-    fn a_reopen_without_a_descriptor_is_refused() {
-        let frame = Frame::plain(Kind::Reopen, 0);
-        assert_eq!(
-            ToWorker::from_frame(frame, None).unwrap_err(),
-            Malformed::NoDescriptor
-        );
+    fn a_message_without_its_descriptors_is_refused() {
+        let some = |count| (0..count).map(|_| std::io::stdin().as_fd().try_clone_to_owned());
+        for (kind, count) in [(Kind::Reopen, 0), (Kind::Lent, 1), (Kind::Lent, 3)] {
+            let descriptors: Vec<OwnedFd> = some(count).collect::<Result<_, _>>().unwrap();
+            assert_eq!(
+                ToWorker::from_frame(&Frame::plain(kind, 0), descriptors).unwrap_err(),
+                Malformed::Descriptors(count),
+            );
+        }
     }
 }

@@ -15,6 +15,33 @@ fn on_a_worker<T>(test: impl Future<Output = T>) -> T {
 }
 
 #[test]
+fn files_are_asked_for_by_name_and_come_as_two_descriptors() {
+    on_a_worker(async {
+        let (mut master, worker) = pair().unwrap();
+        let worker = WorkerEnd::new(worker).unwrap();
+        let question = ToMaster::Borrow {
+            request: 9,
+            name: "a.test".into(),
+        };
+        worker.tell(&question).await.unwrap();
+        assert!(matches!(master.hear().unwrap(), Heard::Message(m) if m == question));
+        let pipe = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let answers = [
+            (Lent::Files([pipe(), pipe()]), "Files"),
+            (Lent::Nothing, "Nothing"),
+            (Lent::Refused, "Refused"),
+        ];
+        for (what, expected) in answers {
+            master.tell(ToWorker::Lent { request: 9, what }).unwrap();
+            let Some(ToWorker::Lent { request: 9, what }) = worker.hear().await.unwrap() else {
+                panic!("no answer: {expected}");
+            };
+            assert!(format!("{what:?}").starts_with(expected), "{what:?}");
+        }
+    });
+}
+
+#[test]
 fn messages_arrive_whole_and_in_order() {
     on_a_worker(async {
         let (mut master, worker) = pair().unwrap();
@@ -52,7 +79,7 @@ fn messages_arrive_whole_and_in_order() {
             ToMaster::OnlyTunnels,
             ToMaster::Drained { forced: 12 },
         ] {
-            worker.tell(report).await.unwrap();
+            worker.tell(&report).await.unwrap();
             assert!(matches!(master.hear().unwrap(), Heard::Message(m) if m == report));
         }
         assert!(matches!(master.hear().unwrap(), Heard::Nothing));
@@ -82,11 +109,11 @@ fn each_side_learns_that_the_other_is_gone() {
     on_a_worker(async {
         let (mut master, worker) = pair().unwrap();
         let worker = WorkerEnd::new(worker).unwrap();
-        worker.tell(ToMaster::Ready).await.unwrap();
+        worker.tell(&ToMaster::Ready).await.unwrap();
         // Closed with a message unread: the kernel says "reset" rather than end-of-file.
         drop(master);
         assert!(worker.hear().await.unwrap().is_none());
-        assert!(worker.tell(ToMaster::Ready).await.is_err());
+        assert!(worker.tell(&ToMaster::Ready).await.is_err());
 
         (master, _) = pair().unwrap();
         assert!(matches!(master.hear().unwrap(), Heard::Gone));
@@ -124,7 +151,7 @@ fn a_malformed_message_is_an_error_and_the_next_is_heard() {
         let error = master.hear().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
     }
-    send(&worker, ToMaster::Ready.to_frame(), None).unwrap();
+    send(&worker, &ToMaster::Ready.to_frame(), &[]).unwrap();
     assert!(matches!(
         master.hear().unwrap(),
         Heard::Message(ToMaster::Ready)

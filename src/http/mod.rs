@@ -151,13 +151,14 @@ async fn carry_switch<C: AsyncRead + AsyncWrite + Unpin>(
     seat.add(Counter::Tunnels, 1);
     let _open = seat.hold(Gauge::OpenTunnels);
     link.may_last();
-    let end = tunnel(
+    let ahead_of_backend = std::mem::take(&mut switch.ahead);
+    let over = tunnel(
         (client, ahead),
-        (&mut switch.upstream, switch.ahead),
-        proxy.config().server.timeouts.tunnel,
+        (&mut switch.upstream, ahead_of_backend),
+        switch.terms,
         &link.traffic,
     )
     .await;
-    switch.exchange.finish(Switch::end_of(end));
-    end
+    switch.finish(over);
+    over.end
 }

@@ -10,6 +10,8 @@ pub(crate) struct TlsFacts {
     pub(crate) version: &'static str,
     /// The cipher suite, by its IANA name.
     pub(crate) cipher: &'static str,
+    /// Whose certificate was shown: a word of `names::SHOWN`.
+    pub(crate) certificate: &'static str,
     /// The name that the client asked for (SNI, RFC 6066 §3), in lower case.
     pub(crate) name: Option<Rc<str>>,
     /// Whether an earlier session was resumed.

@@ -8,6 +8,7 @@
 mod actions;
 mod deployment;
 mod handover;
+mod lend;
 mod log;
 mod reload;
 mod reopen;
@@ -31,7 +32,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::config::{Loaded, Origin};
 use crate::control::ToMaster;
 use crate::scoreboard::Scoreboard;
-use crate::telemetry::{self, emit};
+use crate::telemetry::{self, OnceAMinute, emit};
 use crate::worker::{self, Inheritance};
 use deployment::Deployment;
 pub use handover::Handover;
@@ -87,6 +88,8 @@ struct Master {
     signals: Signals,
     service: Service,
     upgrade: Upgrade,
+    /// Trouble with certificate files that are opened for workers.
+    unlent: OnceAMinute,
     workers: Workers,
     supervisor: Supervisor,
     started: Instant,
@@ -239,14 +242,18 @@ impl Master {
 
     fn hear_workers(&mut self, events: &mut VecDeque<Event>) {
         for seat in self.workers.seats() {
-            let reports = self.workers.attend(seat).into_iter();
-            events.extend(reports.filter_map(|report| match report {
-                ToMaster::Ready => Some(Event::Ready(seat)),
-                ToMaster::WantsReplacement(why) => Some(Event::WantsReplacement(seat, why)),
-                ToMaster::OnlyTunnels => Some(Event::OnlyTunnels(seat)),
-                ToMaster::Drained { .. } => Some(Event::Finished(seat)),
-                ToMaster::Stopped => None,
-            }));
+            for report in self.workers.attend(seat) {
+                match report {
+                    ToMaster::Ready => events.push_back(Event::Ready(seat)),
+                    ToMaster::WantsReplacement(why) => {
+                        events.push_back(Event::WantsReplacement(seat, why));
+                    }
+                    ToMaster::OnlyTunnels => events.push_back(Event::OnlyTunnels(seat)),
+                    ToMaster::Drained { .. } => events.push_back(Event::Finished(seat)),
+                    ToMaster::Stopped => {}
+                    ToMaster::Borrow { request, name } => self.lend(seat, request, &name),
+                }
+            }
         }
         let pulses = self.workers.pulses();
         events.extend(pulses.map(|(seat, age)| Event::Pulse { seat, age }));

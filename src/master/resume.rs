@@ -16,7 +16,7 @@ use crate::config::{Findings, Loaded, Origin};
 use crate::control::Why;
 use crate::listener::Listeners;
 use crate::scoreboard::{Reload, Scoreboard};
-use crate::telemetry::{self, Lifecycle, emit};
+use crate::telemetry::{self, Lifecycle, OnceAMinute, emit};
 use crate::tls::{Terminations, TicketKeys};
 
 impl Master {
@@ -69,6 +69,7 @@ impl Master {
             service: Service::of_environment(),
             upgrade: Upgrade::new(former),
             started: now.checked_sub(uptime.unwrap_or_default()).unwrap_or(now),
+            unlent: OnceAMinute::default(),
             is_stopping: false,
         };
         let mut events = VecDeque::from([Event::Start]);

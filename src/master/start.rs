@@ -15,7 +15,7 @@ use super::workers::Workers;
 use super::{Master, problem};
 use crate::config::{Loaded, Origin};
 use crate::scoreboard::Scoreboard;
-use crate::telemetry::{self, emit};
+use crate::telemetry::{self, OnceAMinute, emit};
 
 impl Master {
     /// Takes all that may fail while it can still be told in one line, and no process is there to end.
@@ -54,6 +54,7 @@ impl Master {
             service: Service::of_environment(),
             started: Instant::now(),
             upgrade: Upgrade::new(None),
+            unlent: OnceAMinute::default(),
             is_stopping: false,
         };
         Ok((master, VecDeque::from([Event::Start])))

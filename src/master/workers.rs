@@ -24,6 +24,9 @@ use crate::sys::{self, Forked};
 use crate::telemetry::{Event, Lifecycle, emit};
 pub(super) use death::Death;
 
+/// Messages of one worker that are heard in a row.
+const MAX_HEARD: usize = 64;
+
 /// The processes by seat.
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -164,10 +167,8 @@ impl Workers {
             return;
         };
         process.is_leaving |= matches!(message, ToWorker::Drain { .. });
-        let told = process
-            .channel
-            .as_mut()
-            .map(|channel| channel.tell(message));
+        let channel = process.channel.as_mut();
+        let told = channel.map(|channel| channel.tell(message));
         if let Some(Err(error)) = told {
             problem(seat, "telling worker", &error);
         }
@@ -190,6 +191,13 @@ impl Workers {
         self.seats.get(&seat).map_or(0, |process| process.slot)
     }
 
+    /// The generation of a worker, unless it is gone or leaves messages unread.
+    pub(super) fn generation_of_reader(&self, seat: usize) -> Option<u64> {
+        let process = self.seats.get(&seat)?;
+        let is_heard = !process.channel.as_ref()?.is_waiting();
+        is_heard.then_some(process.generation)
+    }
+
     /// How long ago each runtime turned.
     pub(super) fn pulses(&self) -> impl Iterator<Item = (usize, Duration)> {
         let seats = self.seats.iter();
@@ -204,19 +212,22 @@ impl Workers {
         })
     }
 
-    /// Sends what waits for a worker and gives what it says.
+    /// Sends what waits for a worker and gives what it says, within a bound.
     pub(super) fn attend(&mut self, seat: usize) -> Vec<ToMaster> {
         let mut reports = Vec::new();
         let Some(process) = self.seats.get_mut(&seat) else {
             return reports;
         };
-        while let Some(channel) = process.channel.as_mut() {
+        for _ in 0..MAX_HEARD {
+            let Some(channel) = process.channel.as_mut() else {
+                break;
+            };
             if let Err(error) = channel.flush() {
                 problem(seat, "telling worker", &error);
             }
             match channel.hear() {
                 Ok(Heard::Message(report)) => {
-                    process.note(seat, report);
+                    process.note(seat, &report);
                     reports.push(report);
                 }
                 Ok(Heard::Nothing) => break,
@@ -265,9 +276,9 @@ impl Workers {
 }
 
 impl Process {
-    fn note(&self, seat: usize, report: ToMaster) {
+    fn note(&self, seat: usize, report: &ToMaster) {
         let (slot, pid) = (self.slot, self.pid.as_raw());
-        if report == ToMaster::Ready {
+        if *report == ToMaster::Ready {
             emit(&Event::Lifecycle(Lifecycle::WorkerReady {
                 seat,
                 slot,

@@ -114,6 +114,7 @@ impl Downlink {
 
     /// The connection goes on as a tunnel, which may last.
     pub(crate) fn may_last(&self) {
+        self.count_tunnel();
         self.drain.may_last();
     }
 

@@ -27,7 +27,7 @@ use crate::error::End;
 use crate::relay::Upload;
 use crate::route::{Asked, Route};
 use crate::scoreboard::{Counter, Gauge};
-use crate::telemetry::{AttemptRecord, Record, RequestLine, SpanId, Trace};
+use crate::telemetry::{AttemptRecord, Record, RequestLine, SpanId, Trace, TunnelRecord};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Host};
 
@@ -68,6 +68,8 @@ pub(crate) struct Exchange {
     pub(crate) is_grpc: bool,
     /// Its client is told what was done for it.
     pub(super) wants_debug: bool,
+    /// The tunnel that it became.
+    pub(super) tunnel: Option<TunnelRecord>,
     is_finished: bool,
 }
 
@@ -137,6 +139,7 @@ impl Exchange {
             end: End::ClientGone,
             is_grpc: false,
             wants_debug: false,
+            tunnel: None,
             is_finished: false,
         })
     }
@@ -271,6 +274,7 @@ impl Exchange {
                 + self.upload.as_ref().map_or(0, |upload| upload.taken()),
             end: end.as_str(),
             tls: self.link.tls.as_deref().map(tls_of),
+            tunnel: self.tunnel,
             trace: self.trace.as_ref().map(|trace| trace.as_record(&spans)),
         };
         debug!(?record, "exchange finished");

@@ -12,12 +12,16 @@ const HTTPS_PORT: u16 = 443;
 
 /// The port that HTTPS is redirected to; `None`: the usual one, also where TLS ends before us.
 pub(super) fn https_port(config: &Config) -> Option<u16> {
-    let mut ports = config.https.iter().map(|bind| bind.address.port());
-    match ports.clone().any(|port| port == HTTPS_PORT) {
-        true => None,
-        // 0 is chosen by the system, and known to nobody but it.
-        false => ports.find(|port| *port != 0),
-    }
+    let listeners = config.https.iter().map(|bind| bind.address.port());
+    known_port(config.https_public_port, listeners)
+}
+
+/// Of the port that clients were said to know and those of the listeners, the one to lead to.
+fn known_port(public: Option<u16>, listeners: impl Iterator<Item = u16> + Clone) -> Option<u16> {
+    let has_usual = listeners.clone().any(|port| port == HTTPS_PORT);
+    // 0 is chosen by the system, and known to nobody but it.
+    let first = || listeners.clone().find(|port| *port != 0 && !has_usual);
+    public.or_else(first).filter(|port| *port != HTTPS_PORT)
 }
 
 /// Where a request by plain HTTP is sent; `None` where it is served as it is.
@@ -100,6 +104,24 @@ mod tests {
             let found = location(&host, port, &target.parse().unwrap());
             let found = found.as_ref().map(|value| value.to_str().unwrap());
             assert_eq!(found, expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_the_one_that_clients_know() {
+        let cases: [(Option<u16>, &[u16], Option<u16>); 8] = [
+            (None, &[], None),
+            (None, &[443], None),
+            (None, &[8443, 443], None),
+            (None, &[0, 8443, 9443], Some(8443)),
+            (None, &[0], None),
+            (Some(443), &[8443], None),
+            (Some(9443), &[443], Some(9443)),
+            (Some(9443), &[], Some(9443)),
+        ];
+        for (public, listeners, expected) in cases {
+            let found = known_port(public, listeners.iter().copied());
+            assert_eq!(found, expected, "{public:?} {listeners:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod client_body;
 mod deadline;
+mod frames;
 mod interim;
 mod tunnel;
 mod upload;
@@ -12,5 +13,5 @@ mod upload;
 pub(crate) use client_body::ClientBody;
 pub(crate) use deadline::{Deadline, after, earlier};
 pub(crate) use interim::{Interim, head_bytes};
-pub(crate) use tunnel::{TunnelEnd, TunnelTraffic, tunnel};
+pub(crate) use tunnel::{Closing, Side, TunnelEnd, TunnelOver, TunnelTerms, TunnelTraffic, tunnel};
 pub(crate) use upload::{RequestBody, Upload};

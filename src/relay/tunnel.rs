@@ -1,21 +1,21 @@
 //! The byte pipe after a 101: both ways until both are closed, one fails, or silence is too long.
 //!
-//! Moves bytes and nothing else. An end of file is passed on to the other side (RFC 9293 §3.6); the
-//! pipe ends with the backend's.
+//! Moves bytes, and notes who ended it. An end of file is passed on to the other side (RFC 9293 §3.6);
+//! the pipe ends with the backend's.
+
+mod direction;
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::direction::{Direction, Failure};
+use super::frames::Frames;
 use super::{Deadline, after};
-
-/// Bytes of one direction's buffer.
-const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Silence allowed once the client has closed its side. The backend may still send, but one that
 /// never answers a close must not keep the tunnel for ever.
@@ -34,6 +34,33 @@ pub(crate) enum TunnelEnd {
     Idle,
 }
 
+/// One of the two that a tunnel connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Downstream.
+    Client,
+    /// Upstream.
+    Backend,
+}
+
+/// Who ended a tunnel first, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// A WebSocket's Close frame came, with this status.
+    Said(Side, u16),
+    /// A connection ended without one.
+    Cut(Side),
+}
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TunnelOver {
+    /// Why.
+    pub(crate) end: TunnelEnd,
+    /// By whom; `None` where neither side closed.
+    pub(crate) closing: Option<Closing>,
+}
+
 /// What a tunnel carried; true at any moment, also when it is cut.
 #[derive(Debug, Default)]
 pub(crate) struct TunnelTraffic {
@@ -43,61 +70,51 @@ pub(crate) struct TunnelTraffic {
     pub(crate) up: Cell<u64>,
 }
 
-/// One direction of the pipe.
-struct Direction<'a> {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    state: Flow,
-    moved: &'a Cell<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Open,
-    Closing,
-    Closed,
-}
-
-/// Which side of a direction failed.
-enum Failure {
-    Reader,
-    Writer,
+/// What a tunnel is told from outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TunnelTerms {
+    /// Silence after which it ends.
+    pub(crate) idle_limit: Option<Duration>,
+    /// Its bytes are frames of RFC 6455.
+    pub(crate) is_websocket: bool,
 }
 
 /// Carries bytes between two connections, what was read ahead of each first.
 pub(crate) async fn tunnel<D, U>(
     downstream: (&mut D, Bytes),
     upstream: (&mut U, Bytes),
-    idle_limit: Option<Duration>,
+    terms: TunnelTerms,
     traffic: &TunnelTraffic,
-) -> TunnelEnd
+) -> TunnelOver
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let (client, client_ahead) = downstream;
     let (backend, backend_ahead) = upstream;
-    let mut up = Direction::new(&client_ahead, &traffic.up);
-    let mut down = Direction::new(&backend_ahead, &traffic.down);
+    let closing = Cell::new(None);
+    let frames = || terms.is_websocket.then(Frames::default);
+    let mut up = Direction::new(
+        &client_ahead,
+        &traffic.up,
+        (Side::Client, &closing),
+        frames(),
+    );
+    let mut down = Direction::new(
+        &backend_ahead,
+        &traffic.down,
+        (Side::Backend, &closing),
+        frames(),
+    );
     let mut deadline = Deadline::default();
     let mut moved_at = Instant::now();
     let mut is_half_closed = false;
-    poll_fn(|cx| {
+    let end = poll_fn(|cx| {
         let before = traffic.up.get() + traffic.down.get();
         let upward = up.poll(cx, client, backend);
         let downward = down.poll(cx, backend, client);
-        match (&upward, &downward) {
-            (Poll::Ready(Err(Failure::Reader)), _) | (_, Poll::Ready(Err(Failure::Writer))) => {
-                return Poll::Ready(TunnelEnd::DownstreamFailed);
-            }
-            (Poll::Ready(Err(Failure::Writer)), _) | (_, Poll::Ready(Err(Failure::Reader))) => {
-                return Poll::Ready(TunnelEnd::UpstreamFailed);
-            }
-            // A backend that has closed takes nothing more either, as the original has it; a client
-            // may close its side and still wait for the rest.
-            (_, Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Closed),
-            _ => {}
+        if let Some(end) = verdict(&upward, &downward) {
+            return Poll::Ready(end);
         }
         let has_closed = upward.is_ready() && !std::mem::replace(&mut is_half_closed, true);
         if has_closed || traffic.up.get() + traffic.down.get() != before {
@@ -105,98 +122,41 @@ where
         }
         let limit = match upward {
             Poll::Ready(_) => {
-                Some(idle_limit.map_or(HALF_CLOSED_LIMIT, |l| l.min(HALF_CLOSED_LIMIT)))
+                let limit = terms.idle_limit;
+                Some(limit.map_or(HALF_CLOSED_LIMIT, |l| l.min(HALF_CLOSED_LIMIT)))
             }
-            Poll::Pending => idle_limit,
+            Poll::Pending => terms.idle_limit,
         };
         deadline
             .poll(cx, after(moved_at, limit))
             .map(|()| TunnelEnd::Idle)
     })
-    .await
+    .await;
+    let cut = match end {
+        TunnelEnd::DownstreamFailed => Some(Closing::Cut(Side::Client)),
+        TunnelEnd::UpstreamFailed => Some(Closing::Cut(Side::Backend)),
+        TunnelEnd::Closed | TunnelEnd::Idle => None,
+    };
+    let closing = closing.get().or(cut);
+    TunnelOver { end, closing }
 }
 
-impl<'a> Direction<'a> {
-    fn new(ahead: &Bytes, moved: &'a Cell<u64>) -> Self {
-        let mut buffer = vec![0; BUFFER_BYTES.max(ahead.len())];
-        buffer[..ahead.len()].copy_from_slice(ahead);
-        Self {
-            buffer,
-            start: 0,
-            end: ahead.len(),
-            state: Flow::Open,
-            moved,
+/// Whether a tunnel is over, by how its two directions stand.
+fn verdict(
+    upward: &Poll<Result<(), Failure>>,
+    downward: &Poll<Result<(), Failure>>,
+) -> Option<TunnelEnd> {
+    match (upward, downward) {
+        (Poll::Ready(Err(Failure::Reader)), _) | (_, Poll::Ready(Err(Failure::Writer))) => {
+            Some(TunnelEnd::DownstreamFailed)
         }
-    }
-
-    fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        writer: &mut W,
-    ) -> Poll<Result<(), Failure>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        loop {
-            if self.start < self.end {
-                ready!(self.poll_write(cx, writer))?;
-                continue;
-            }
-            match self.state {
-                Flow::Open => ready!(self.poll_fill(cx, reader, writer))?,
-                Flow::Closing => {
-                    // A peer that is already gone cannot be told that the other side is.
-                    let _ = ready!(Pin::new(&mut *writer).poll_shutdown(cx));
-                    self.state = Flow::Closed;
-                }
-                Flow::Closed => return Poll::Ready(Ok(())),
-            }
+        (Poll::Ready(Err(Failure::Writer)), _) | (_, Poll::Ready(Err(Failure::Reader))) => {
+            Some(TunnelEnd::UpstreamFailed)
         }
-    }
-
-    fn poll_fill<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        writer: &mut W,
-    ) -> Poll<Result<(), Failure>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        let mut buffer = ReadBuf::new(&mut self.buffer);
-        match Pin::new(reader).poll_read(cx, &mut buffer) {
-            Poll::Pending => {
-                // What a TLS session has buffered must leave before we wait for more.
-                let _ = Pin::new(writer).poll_flush(cx);
-                Poll::Pending
-            }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Failure::Reader)),
-            Poll::Ready(Ok(())) => {
-                (self.start, self.end) = (0, buffer.filled().len());
-                if self.end == 0 {
-                    self.state = Flow::Closing;
-                }
-                Poll::Ready(Ok(()))
-            }
-        }
-    }
-
-    fn poll_write<W>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<Result<(), Failure>>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        let pending = &self.buffer[self.start..self.end];
-        match ready!(Pin::new(writer).poll_write(cx, pending)) {
-            Ok(written) if written > 0 => {
-                self.start += written;
-                self.moved.set(self.moved.get() + written as u64);
-                Poll::Ready(Ok(()))
-            }
-            _ => Poll::Ready(Err(Failure::Writer)),
-        }
+        // A backend that has closed takes nothing more either, as the original has it; a client
+        // may close its side and still wait for the rest.
+        (_, Poll::Ready(Ok(()))) => Some(TunnelEnd::Closed),
+        _ => None,
     }
 }
 
@@ -205,6 +165,13 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+
+    fn terms(idle_limit: Option<Duration>) -> TunnelTerms {
+        TunnelTerms {
+            idle_limit,
+            is_websocket: false,
+        }
+    }
 
     fn block_on<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread()
@@ -223,7 +190,7 @@ mod tests {
             let pipe = tunnel(
                 (&mut downstream, Bytes::from_static(b"a")),
                 (&mut upstream, Bytes::from_static(b"z")),
-                None,
+                terms(None),
                 &traffic,
             );
             let peers = async {
@@ -238,8 +205,10 @@ mod tests {
                 client.read_to_end(&mut got).await.unwrap();
                 assert_eq!(got, b"zyx");
             };
-            let (end, ()) = tokio::join!(pipe, peers);
-            assert_eq!(end, TunnelEnd::Closed);
+            let (over, ()) = tokio::join!(pipe, peers);
+            let closing = Some(Closing::Cut(Side::Client));
+            let end = TunnelEnd::Closed;
+            assert_eq!(over, TunnelOver { end, closing });
             assert_eq!((traffic.up.get(), traffic.down.get()), (3, 3));
         });
     }
@@ -254,7 +223,7 @@ mod tests {
             let pipe = tunnel(
                 (&mut downstream, Bytes::new()),
                 (&mut upstream, Bytes::new()),
-                Some(limit),
+                terms(Some(limit)),
                 &traffic,
             );
             let peers = async {
@@ -269,7 +238,7 @@ mod tests {
             };
             // Where the tunnel ends too early the client waits in vain.
             let both = tokio::time::timeout(limit * 5, async { tokio::join!(pipe, peers) });
-            assert_eq!(both.await.map(|(end, ())| end), Ok(TunnelEnd::Closed));
+            assert_eq!(both.await.map(|(over, ())| over.end), Ok(TunnelEnd::Closed));
         });
     }
 
@@ -279,14 +248,49 @@ mod tests {
             let (_client, mut downstream) = duplex(64);
             let (mut upstream, _backend) = duplex(64);
             let traffic = TunnelTraffic::default();
-            let end = tunnel(
+            let over = tunnel(
                 (&mut downstream, Bytes::new()),
                 (&mut upstream, Bytes::new()),
-                Some(Duration::from_millis(10)),
+                terms(Some(Duration::from_millis(10))),
                 &traffic,
             )
             .await;
-            assert_eq!(end, TunnelEnd::Idle);
+            let (end, closing) = (TunnelEnd::Idle, None);
+            assert_eq!(over, TunnelOver { end, closing });
         });
+    }
+
+    #[test]
+    fn the_first_close_frame_of_a_websocket_is_told() {
+        const BYE: [u8; 4] = [0x88, 2, 0x03, 0xE9];
+        use Closing::{Cut, Said};
+        use Side::{Backend, Client};
+        let bye = || Bytes::from_static(&BYE);
+        let cases = [
+            (bye(), Bytes::new(), true, Said(Client, 1001)),
+            (Bytes::new(), bye(), true, Said(Backend, 1001)),
+            (bye(), bye(), true, Said(Client, 1001)),
+            (Bytes::new(), Bytes::new(), true, Cut(Backend)),
+            (bye(), bye(), false, Cut(Backend)),
+        ];
+        for (from_client, from_backend, is_websocket, expected) in cases {
+            block_on(async {
+                let (_client, mut downstream) = duplex(64);
+                let (mut upstream, backend) = duplex(64);
+                drop(backend);
+                let terms = TunnelTerms {
+                    is_websocket,
+                    ..terms(None)
+                };
+                let over = tunnel(
+                    (&mut downstream, from_client),
+                    (&mut upstream, from_backend),
+                    terms,
+                    &TunnelTraffic::default(),
+                )
+                .await;
+                assert_eq!(over.closing, Some(expected));
+            });
+        }
     }
 }

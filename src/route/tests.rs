@@ -53,6 +53,7 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             vhosts: 0,
         },
         https: Vec::new(),
+        https_public_port: None,
         certificates: None,
         driver,
         telemetry: Telemetry {

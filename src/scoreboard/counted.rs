@@ -6,8 +6,6 @@
 pub(crate) enum Counter {
     /// Connections accepted.
     Connections,
-    /// TLS handshakes with clients that came to nothing.
-    HandshakesFailed,
     /// Connections that ended without a single byte.
     SilentConnections,
     /// Connections closed because their peer may not send PROXY headers.
@@ -105,6 +103,8 @@ pub(crate) enum Counter {
     Http2EnhanceYourCalm,
     /// ... any other.
     Http2OtherErrors,
+    /// Names whose certificate, or want of one, was forgotten to make room for others.
+    CertificatesEvicted,
     /// Access-log lines that were still unwritten when their worker died; counted by the master.
     /// The last counter: the gauges follow it.
     LinesLostAtDeath,
@@ -134,21 +134,32 @@ pub(crate) enum Gauge {
     CgroupMemory,
     /// Bytes that the worker may use; 0 is no limit.
     MemoryLimit,
+    /// Names whose certificate, or want of one, is kept.
+    Certificates,
     /// Connections to Redis that are up. The last gauge.
     RedisLinks,
 }
 
-/// What is counted by the word that ended it; a row of [`ENDS`] cells each.
+/// What is counted by a word, mostly the one that ended it; a row of [`ENDS`] cells each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Tally {
     /// Exchanges finished.
     Exchanges,
-    /// Attempts over. The last tally.
+    /// Attempts over.
     Attempts,
+    /// TLS handshakes with clients that were shown a certificate of the name that they asked for, by
+    /// cipher suite, in full and resumed.
+    HandshakesOwn,
+    /// The same of those that were shown the default for want of one.
+    HandshakesDefault,
+    /// The same of those that asked for no name.
+    HandshakesNone,
+    /// TLS handshakes with clients that came to nothing, by reason. The last tally.
+    HandshakesFailed,
 }
 
-/// Words that can end something, at most.
+/// Words of a tally, at most.
 pub(crate) const ENDS: usize = 32;
 
 /// Why a worker is dead, as the master counts it.

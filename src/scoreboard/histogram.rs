@@ -31,6 +31,11 @@ pub(crate) enum Timing {
     Wait,
     /// From the pick of a backend to the head of its response.
     FirstByte,
+    /// TLS handshake with a client by version, in full and resumed.
+    Client12,
+    Client12Resumed,
+    Client13,
+    Client13Resumed,
     /// The life of a tunnel. The last.
     Tunnel,
 }
@@ -128,7 +133,14 @@ impl Timing {
             | Self::LookupTable
             | Self::LookupNotFound
             | Self::LookupUnavailable => &LOOKUP,
-            Self::Resolve | Self::Connect | Self::Handshake | Self::Wait => &CONNECT,
+            Self::Resolve
+            | Self::Connect
+            | Self::Handshake
+            | Self::Wait
+            | Self::Client12
+            | Self::Client12Resumed
+            | Self::Client13
+            | Self::Client13Resumed => &CONNECT,
             Self::FirstByte => &HTTP_BOUNDS,
             Self::Tunnel => &TUNNEL,
         }

@@ -4,6 +4,7 @@
 //! Counters are summed over all seats, dead workers included, so nothing ever goes back. It is done
 //! in pieces, with other tasks in between: each takes well under a millisecond.
 
+mod handshakes;
 mod process;
 mod sink;
 mod snapshot;
@@ -58,8 +59,8 @@ const STEPS: [(Timing, &str); 3] = [
 const SUMS: [(&Metric, Counter); 27] = [
     (&names::CONNECTIONS, Counter::Connections),
     (&names::SILENT, Counter::SilentConnections),
-    (&names::HANDSHAKES_FAILED, Counter::HandshakesFailed),
     (&names::STREAMS_REFUSED, Counter::StreamsRefused),
+    (&names::CERTIFICATES_EVICTED, Counter::CertificatesEvicted),
     (&names::PROXY_UNTRUSTED, Counter::ProxyHeadersUntrusted),
     (&names::PROXY_MALFORMED, Counter::ProxyHeadersMalformed),
     (&names::RECEIVED, Counter::BytesReceived),
@@ -152,6 +153,7 @@ pub(crate) async fn gather(sink: &mut impl Sink, source: &Source) {
     outcomes(sink, &snapshot);
     ends(sink, &snapshot);
     timings(sink, &snapshot);
+    handshakes::handshakes(sink, &snapshot);
     yield_now().await;
     vhosts::vhosts(sink, board).await;
     workers::workers(sink, board, &snapshot.seats).await;
@@ -235,6 +237,7 @@ fn sums(sink: &mut impl Sink, snapshot: &Snapshot) {
     for (metric, gauge) in [
         (&names::OPEN_CONNECTIONS, Gauge::OpenConnections),
         (&names::OPEN_TUNNELS, Gauge::OpenTunnels),
+        (&names::CERTIFICATES, Gauge::Certificates),
         (&names::REDIS_LINKS, Gauge::RedisLinks),
     ] {
         sink.begin(metric);
@@ -258,9 +261,7 @@ fn ends(sink: &mut impl Sink, snapshot: &Snapshot) {
     ] {
         sink.begin(metric);
         for (end, word) in WORDS.iter().enumerate() {
-            let seats = snapshot.seats.iter();
-            let count: u64 = seats.map(|(_, seat)| seat.tallied(tally, end)).sum();
-            sink.sample(&[(names::END, word)], count);
+            sink.sample(&[(names::END, word)], snapshot.tallied(tally, end));
         }
     }
 }

@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use super::busiest::Busiest;
 use super::methods::Methods;
-use super::names::{METHODS, VERSIONS, WORDS, place};
+use super::names::{METHODS, VERSIONS, WORDS, place, protocol_version};
 use super::record::{AttemptRecord, Record};
 use crate::config::Exemplars;
 use crate::scoreboard::{Counter, Seat, Tally, Timing, Visit};
-
-/// Switching Protocols: from there on the exchange is a tunnel.
-const SWITCHED: u16 = 101;
 
 /// Measures what this worker finishes.
 pub(crate) struct Metrics {
@@ -42,7 +39,7 @@ impl Metrics {
         seat.tally(Tally::Exchanges, place(&WORDS, record.end));
         seat.add(Counter::BytesReceived, record.bytes_received);
         seat.add(Counter::BytesSent, record.bytes_sent);
-        if record.status == SWITCHED {
+        if record.tunnel.is_some() {
             let before = record.responded.unwrap_or_default();
             seat.time(Timing::Tunnel, record.total.saturating_sub(before));
         } else {
@@ -115,8 +112,8 @@ impl Metrics {
 
 /// A tunnel may live for days; what its vhost answers for is the handshake.
 fn time_to_answer(record: &Record<'_>) -> Duration {
-    match (record.status, record.responded) {
-        (SWITCHED, Some(responded)) => responded,
+    match (record.tunnel, record.responded) {
+        (Some(_), Some(responded)) => responded,
         _ => record.total,
     }
 }
@@ -145,7 +142,7 @@ impl Labels {
         Self {
             method: request.map_or(METHODS.len() - 1, |line| methods.place(line.method)),
             status: record.status,
-            version: request.map_or(0, |line| place(&VERSIONS, line.version)),
+            version: request.map_or(0, |line| place(&VERSIONS, protocol_version(line.version))),
             end: place(&WORDS, record.end),
             is_https: record.tls.is_some(),
         }
@@ -180,7 +177,7 @@ impl Labels {
 #[cfg(test)]
 mod tests {
     use super::super::record::samples;
-    use super::super::{SpanId, TraceId, TraceRecord};
+    use super::super::{SpanId, TraceId, TraceRecord, TunnelRecord};
     use super::*;
 
     fn methods() -> Methods {
@@ -270,19 +267,23 @@ mod tests {
 
     #[test]
     fn a_tunnel_is_no_request_of_days() {
-        let seat = Seat::detached();
-        let record = Record {
-            status: SWITCHED,
-            total: Duration::from_secs(7_200),
-            responded: Some(Duration::from_millis(3)),
-            ..samples::record()
-        };
-        Metrics::new(seat, methods(), Exemplars::TraceBased).record(&record, false);
-        assert_eq!(seat.requests().count(), 0);
-        let (buckets, sum) = seat.timed(Timing::Tunnel);
-        assert_eq!(buckets.iter().sum::<u64>(), 1);
-        assert_eq!(sum, 7_199_997_000_000);
-        assert_eq!(seat.visits(1).unwrap().sum, 3_000_000);
+        // Over HTTP/1.1, and over HTTP/2.
+        for status in [101, 200] {
+            let seat = Seat::detached();
+            let record = Record {
+                status,
+                tunnel: Some(TunnelRecord::default()),
+                total: Duration::from_secs(7_200),
+                responded: Some(Duration::from_millis(3)),
+                ..samples::record()
+            };
+            Metrics::new(seat, methods(), Exemplars::TraceBased).record(&record, false);
+            assert_eq!(seat.requests().count(), 0);
+            let (buckets, sum) = seat.timed(Timing::Tunnel);
+            assert_eq!(buckets.iter().sum::<u64>(), 1);
+            assert_eq!(sum, 7_199_997_000_000);
+            assert_eq!(seat.visits(1).unwrap().sum, 3_000_000);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod busiest;
 mod events;
 mod export;
 mod gather;
+mod handshakes;
 mod methods;
 mod metrics;
 pub(crate) mod names;
@@ -31,13 +32,14 @@ pub(crate) use gather::{
 };
 #[cfg(test)]
 pub(crate) use gather::{crowded, pieces};
+pub(crate) use handshakes::HandshakeRecord;
 pub(crate) use methods::Methods;
 pub(crate) use metrics::{Labels, Metrics};
 pub(crate) use once_a_minute::OnceAMinute;
 pub(crate) use otlp::seconds;
 pub(crate) use push::Push;
 pub(crate) use record::{
-    AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TlsRecord, TraceRecord,
+    AttemptRecord, Lookup, Record, RequestLine, RouteRecord, TlsRecord, TraceRecord, TunnelRecord,
 };
 pub(crate) use story::{Story, init};
 pub(crate) use trace::{SpanId, Trace, TraceId, Tracer};

@@ -73,9 +73,13 @@ metrics! {
     EXCHANGES: Counter "hipache.exchanges" "{exchange}" "Exchanges finished, by how they ended.";
     CONNECTIONS: Counter "hipache.connections" "{connection}" "Connections accepted.";
     SILENT: Counter "hipache.connections_silent" "{connection}" "Connections that ended without a single byte.";
-    HANDSHAKES_FAILED: Counter "hipache.tls.handshakes_failed" "{handshake}" "TLS handshakes with clients that came to nothing.";
+    HANDSHAKES: Counter "hipache.tls.handshakes" "{handshake}" "TLS handshakes with clients, by what was agreed on.";
+    HANDSHAKES_FAILED: Counter "hipache.tls.handshakes_failed" "{handshake}" "TLS handshakes with clients that came to nothing, by reason.";
+    HANDSHAKE_DURATION: Histogram "hipache.tls.handshake.duration" "s" "Duration of TLS handshakes with clients, that of finding the certificate included.";
     HTTP2_ERRORS: Counter "hipache.http2.connection_errors" "{connection}" "HTTP/2 connections ended for a mistake of their client, by the error code that it was told.";
     STREAMS_REFUSED: Counter "hipache.http2.streams_refused" "{stream}" "HTTP/2 streams refused unseen: too many at a time, or long after the end was told.";
+    CERTIFICATES: Level "hipache.tls.names" "{name}" "Names whose certificate, or want of one, is kept.";
+    CERTIFICATES_EVICTED: Counter "hipache.tls.names_evicted" "{name}" "Names forgotten to make room for others.";
     PROXY_UNTRUSTED: Counter "hipache.proxy_headers_untrusted" "{connection}" "Connections closed because their peer may not send PROXY headers.";
     PROXY_MALFORMED: Counter "hipache.proxy_headers_malformed" "{connection}" "Connections closed because their PROXY header was malformed, cut or late.";
     OPEN_CONNECTIONS: Level "hipache.connections_open" "{connection}" "Connections open.";
@@ -144,6 +148,10 @@ pub(crate) const SCHEME: &str = "url.scheme";
 pub(crate) const STATUS: &str = "http.response.status_code";
 pub(crate) const VERSION: &str = "network.protocol.version";
 pub(crate) const ERROR: &str = "error.type";
+pub(crate) const TLS_VERSION: &str = "tls.protocol.version";
+pub(crate) const TLS_CIPHER: &str = "tls.cipher";
+pub(crate) const TLS_RESUMED: &str = "tls.resumed";
+pub(crate) const CERTIFICATE: &str = "certificate";
 /// What OpenTelemetry calls the series of all attributes that found no place.
 pub(crate) const OTEL_OVERFLOW: &str = "otel.metric.overflow";
 pub(crate) const END: &str = "end";
@@ -165,7 +173,54 @@ pub(crate) const METHODS: [&str; 11] = [
 ];
 
 /// Protocol versions; the first where no request was understood.
-pub(crate) const VERSIONS: [&str; 4] = ["", "1.0", "1.1", "2.0"];
+pub(crate) const VERSIONS: [&str; 4] = ["", "1.0", "1.1", "2"];
+
+/// A version of HTTP as the conventions word it: the access log has the `2.0` of nginx.
+pub(crate) fn protocol_version(version: &str) -> &str {
+    match version {
+        "2.0" => "2",
+        other => other,
+    }
+}
+
+/// The cipher suites that can be agreed on with a client, by their IANA names; the last stands for
+/// any other. Their places are cells of the scoreboard: they stay.
+pub(crate) const CIPHERS: [&str; 10] = [
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "_OTHER",
+];
+/// As many of them, the first, are those of TLS 1.3; all others are of TLS 1.2.
+pub(crate) const CIPHERS_OF_13: usize = 3;
+
+/// Whose certificate a client was shown: that of the name that it asked for.
+pub(crate) const SHOWN_OWN: &str = "own";
+/// The listener's, because that name has none.
+pub(crate) const SHOWN_DEFAULT: &str = "default";
+/// The listener's, because it asked for no name.
+pub(crate) const SHOWN_NONE: &str = "none";
+/// All three.
+pub(crate) const SHOWN: [&str; 3] = [SHOWN_OWN, SHOWN_DEFAULT, SHOWN_NONE];
+
+/// Why a handshake with a client came to nothing; the last stands for all other reasons. Their places
+/// are cells of the scoreboard: new ones go before it with a new layout.
+pub(crate) const HANDSHAKE_FAILURES: [&str; 8] = [
+    "timeout",
+    "unknown_name",
+    "client_gone",
+    "alert_received",
+    "not_tls",
+    "no_common_terms",
+    "client_certificate",
+    "protocol_error",
+];
 
 /// The label of the vhosts that are not among the busiest.
 pub(crate) const OTHER_VHOSTS: &str = "other";
@@ -263,6 +318,15 @@ mod tests {
         );
         assert_eq!(LOG_BYTES.exposed(), "hipache_access_log_bytes");
         assert_eq!(EXCHANGES.exposed(), "hipache_exchanges");
+    }
+
+    #[test]
+    fn versions_of_http_are_those_of_the_conventions() {
+        for version in ["1.0", "1.1", "2.0"] {
+            let word = protocol_version(version);
+            assert_eq!(VERSIONS[place(&VERSIONS, word)], word, "{version}");
+        }
+        assert_eq!(protocol_version("2.0"), "2");
     }
 
     #[test]

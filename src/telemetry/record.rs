@@ -60,10 +60,21 @@ pub(crate) struct Record<'a> {
     pub(crate) bytes_received: u64,
     /// What was agreed on with the client; `None` without TLS.
     pub(crate) tls: Option<TlsRecord<'a>>,
+    /// The tunnel that it became; whatever the status: over HTTP/2 it is 200.
+    pub(crate) tunnel: Option<TunnelRecord>,
     /// How it ended: a word of `error::End`.
     pub(crate) end: &'static str,
     /// The trace that it belongs to; `None` where there is none to tell of.
     pub(crate) trace: Option<TraceRecord<'a>>,
+}
+
+/// How a tunnel was closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TunnelRecord {
+    /// Who did first: `client` or `backend`; `None` where neither did.
+    pub(crate) closed_by: Option<&'static str>,
+    /// The status of a WebSocket's first Close frame; `None` where there was none.
+    pub(crate) close_status: Option<u16>,
 }
 
 /// TLS with a client, as it was agreed on when the connection began.
@@ -325,6 +336,7 @@ pub(crate) mod samples {
             bytes_received: 80,
             end: "ok",
             tls: None,
+            tunnel: None,
             trace: None,
         }
     }

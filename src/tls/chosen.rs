@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, SupportedCipherSuite};
 
 use crate::credentials::Credentials;
 
@@ -21,15 +23,46 @@ impl Chosen {
             keys: keys.collect(),
         })
     }
+
+    /// The same where only these suites are spoken.
+    pub(super) fn within(self: Arc<Self>, provider: &Arc<CryptoProvider>) -> Arc<Within> {
+        Arc::new(Within {
+            chosen: self,
+            provider: Arc::clone(provider),
+        })
+    }
 }
 
-impl ResolvesServerCert for Chosen {
+/// Certificates, and the suites that they are to be used with.
+#[derive(Debug)]
+pub(super) struct Within {
+    chosen: Arc<Chosen>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Within {
+    /// Whether a suite that both sides speak goes with this key: those of TLS 1.2 name its kind.
+    fn has_suite_for(&self, key: &CertifiedKey, offered: &[CipherSuite]) -> bool {
+        let mut suites = self.provider.cipher_suites.iter();
+        suites.any(|suite| {
+            offered.contains(&suite.suite())
+                && match suite {
+                    SupportedCipherSuite::Tls12(suite) => {
+                        key.key.choose_scheme(suite.sign).is_some()
+                    }
+                    SupportedCipherSuite::Tls13(_) => true,
+                }
+        })
+    }
+}
+
+impl ResolvesServerCert for Within {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let schemes = hello.signature_schemes();
-        self.keys
-            .iter()
-            .find(|key| key.key.choose_scheme(schemes).is_some())
-            .or(self.keys.first())
-            .cloned()
+        let is_usable = |key: &&Arc<CertifiedKey>| {
+            let scheme = key.key.choose_scheme(hello.signature_schemes());
+            scheme.is_some() && self.has_suite_for(key, hello.cipher_suites())
+        };
+        let keys = &self.chosen.keys;
+        keys.iter().find(is_usable).or(keys.first()).cloned()
     }
 }

@@ -1,6 +1,5 @@
 //! One handshake with a client, within its limit, and what came of it.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -15,19 +14,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Vhosts;
+use super::failure::HandshakeError;
 use super::termination::Termination;
 use crate::listener::{TlsFacts, Wire};
-
-/// Why there is no TLS with a client.
-#[derive(Debug)]
-pub(crate) enum HandshakeError {
-    /// It took too long.
-    TimedOut,
-    /// No certificate for the name that was asked for, and `strictSni`.
-    UnknownName,
-    /// The client left, or what it sent was no TLS, or it did not accept what it was shown.
-    Failed(io::Error),
-}
+use crate::telemetry::names::{SHOWN_DEFAULT, SHOWN_NONE, SHOWN_OWN};
 
 impl Termination {
     /// Shakes hands with a client that was just accepted.
@@ -52,22 +42,27 @@ impl Termination {
             Some(name) => before(deadline, async { Ok(vhosts.find(name).await) }).await?,
             None => None,
         };
+        let certificate = match (&name, &found) {
+            (None, _) => SHOWN_NONE,
+            (Some(_), None) => SHOWN_DEFAULT,
+            (Some(_), Some(_)) => SHOWN_OWN,
+        };
         let config = match found {
             Some(chosen) => {
                 let mut config = ServerConfig::clone(&self.default);
-                config.cert_resolver = chosen;
+                config.cert_resolver = chosen.within(self.default.crypto_provider());
                 Arc::new(config)
             }
             None if self.is_strict => return Err(HandshakeError::UnknownName),
             None => Arc::clone(&self.default),
         };
         let stream = before(deadline, start.into_stream(config)).await?;
-        let facts = facts_of(stream.get_ref().1, began.elapsed());
+        let facts = facts_of(stream.get_ref().1, certificate, began.elapsed());
         Ok((Box::new(stream), facts))
     }
 }
 
-fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
+fn facts_of(connection: &ServerConnection, certificate: &'static str, took: Duration) -> TlsFacts {
     TlsFacts {
         version: match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "1.2",
@@ -76,6 +71,7 @@ fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
         cipher: connection
             .negotiated_cipher_suite()
             .map_or("-", |cipher| registered_name(cipher.suite())),
+        certificate,
         name: connection.server_name().map(Rc::from),
         is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         is_http2: connection.alpn_protocol() == Some(b"h2"),
@@ -103,15 +99,5 @@ async fn before<T>(
             Err(_) => Err(HandshakeError::TimedOut),
         },
         None => step.await.map_err(HandshakeError::Failed),
-    }
-}
-
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut => f.write_str("the handshake took too long"),
-            Self::UnknownName => f.write_str("no certificate for the name that was asked for"),
-            Self::Failed(error) => error.fmt(f),
-        }
     }
 }

@@ -9,14 +9,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{NoServerSessionStorage, WantsServerCert, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig};
 
 use super::TicketKeys;
 use super::chosen::Chosen;
-use crate::config::{Config, HttpsBind};
+use crate::config::{Config, HttpsBind, Pair, Suite, TlsTerms};
 use crate::credentials::{Credentials, certificates};
 
 /// The protocols offered (RFC 7301), the preferred one first.
@@ -77,18 +79,23 @@ impl Termination {
         limit: Option<Duration>,
         tickets: TicketKeys,
     ) -> Result<Self, TerminationError> {
-        let passphrase = bind.passphrase.as_ref().map(|secret| secret.0.as_str());
-        let mut chain = read_certificates(&bind.cert)?;
         let authorities = bind.ca.iter().map(|ca| read_certificates(ca));
         let authorities = authorities.collect::<Result<Vec<_>, _>>()?.concat();
-        chain.extend(authorities.iter().cloned());
-        let key = read(&bind.key)?;
-        let credentials = Credentials::assemble(chain, &key, passphrase)
-            .map_err(|error| TerminationError::about(&bind.key, &error))?;
-        let mut config = terms(bind, authorities)?;
-        config.cert_resolver = Chosen::new([&credentials]);
-        config.ticketer = Arc::new(tickets);
+        let pairs = bind.pairs.iter();
+        let pairs = pairs.map(|pair| read_pair(pair, &authorities));
+        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+        let provider = Arc::new(provider(&bind.terms));
+        let builder = builder(bind, authorities, Arc::clone(&provider))
+            .map_err(|error| TerminationError(format!("{}: {error}", bind.address)))?;
+        let mut config = builder.with_cert_resolver(Chosen::new(&pairs).within(&provider));
+        config.ignore_client_order = bind.terms.server_order;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        if bind.terms.tickets {
+            config.ticketer = Arc::new(tickets);
+        } else {
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
         Ok(Self {
             default: Arc::new(config),
             limit,
@@ -97,28 +104,53 @@ impl Termination {
     }
 }
 
-/// Versions, cipher suites and what is asked of clients.
-fn terms(
+/// The suites of these terms, in their order.
+fn provider(terms: &TlsTerms) -> CryptoProvider {
+    let mut provider = default_provider();
+    let known = std::mem::take(&mut provider.cipher_suites);
+    let find = |suite: &Suite| {
+        let mut known = known.iter();
+        known.find(|known| u16::from(known.suite()) == suite.code)
+    };
+    provider.cipher_suites = terms.suites.iter().filter_map(find).copied().collect();
+    provider
+}
+
+/// Versions, and what is asked of clients.
+fn builder(
     bind: &HttpsBind,
     authorities: Vec<CertificateDer<'static>>,
-) -> Result<ServerConfig, TerminationError> {
-    let failed = |error: &dyn fmt::Display| TerminationError::about(&bind.cert, error);
-    let provider = Arc::new(default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?;
-    let builder = if bind.request_cert {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(authorities);
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| failed(&error))?;
-        builder.with_client_cert_verifier(verifier)
-    } else {
-        builder.with_no_client_auth()
-    };
-    Ok(builder.with_cert_resolver(Chosen::new([])))
+    provider: Arc<CryptoProvider>,
+) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, Box<dyn std::error::Error>> {
+    let versions = [
+        (bind.terms.versions.has_13(), &TLS13),
+        (bind.terms.versions.has_12(), &TLS12),
+    ];
+    let versions = versions.into_iter().filter(|(is_spoken, _)| *is_spoken);
+    let versions: Vec<_> = versions.map(|(_, version)| version).collect();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_protocol_versions(&versions)?;
+    if !bind.request_cert {
+        return Ok(builder.with_no_client_auth());
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()?;
+    Ok(builder.with_client_cert_verifier(verifier))
+}
+
+/// A certificate, with these behind it, and its key.
+fn read_pair(
+    pair: &Pair,
+    authorities: &[CertificateDer<'static>],
+) -> Result<Credentials, TerminationError> {
+    let mut chain = read_certificates(&pair.cert)?;
+    chain.extend_from_slice(authorities);
+    let passphrase = pair.passphrase.as_ref().map(|secret| secret.0.as_str());
+    Credentials::assemble(chain, &read(&pair.key)?, passphrase)
+        .map_err(|error| TerminationError::about(&pair.key, &error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TerminationError> {

@@ -7,15 +7,17 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::chosen::Chosen;
-use super::directory::{self, Stamp};
+use super::directory::{CertificateDirectory, Fetched, Stamp};
+use super::loans::Loans;
 use crate::credentials::{Credentials, CredentialsError};
 use crate::route::{Fields, Hash, Router};
+use crate::scoreboard::{Counter, Gauge, Seat};
 use crate::telemetry::{Event, emit};
 
 /// The hash of a host's certificate, as planb keeps it; the second pair for another kind of key.
@@ -32,9 +34,10 @@ const RETELL: Duration = Duration::from_secs(60);
 
 /// Where certificates of vhosts come from, and what is known of them.
 pub(crate) struct Vhosts {
-    directory: Option<PathBuf>,
+    directory: Option<CertificateDirectory>,
     router: Option<Rc<Router>>,
     known: RefCell<HashMap<Box<str>, Known>>,
+    seat: Seat,
 }
 
 /// What is known of a name.
@@ -48,20 +51,35 @@ struct Known {
 }
 
 /// What it was made from, to see whether that changed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Nowhere,
     Files(Stamp),
     Store(u64),
 }
 
+impl Known {
+    /// The version of the files that it was made from.
+    fn stamp(&self) -> Option<Stamp> {
+        match self.source {
+            Origin::Files(stamp) => Some(stamp),
+            Origin::Nowhere | Origin::Store(_) => None,
+        }
+    }
+}
+
 impl Vhosts {
-    /// Asks this directory first, then the store of routes.
-    pub(crate) fn new(directory: Option<PathBuf>, router: Option<Rc<Router>>) -> Self {
+    /// Asks this directory first, through the master where need be, then the store of routes.
+    pub(crate) fn new(
+        (directory, loans): (Option<PathBuf>, Option<Rc<Loans>>),
+        router: Option<Rc<Router>>,
+        seat: Seat,
+    ) -> Self {
         Self {
-            directory,
+            directory: directory.map(|path| CertificateDirectory::new(path, loans)),
             router,
             known: RefCell::default(),
+            seat,
         }
     }
 
@@ -71,10 +89,18 @@ impl Vhosts {
             return None;
         }
         let known = self.known.borrow().get(name).cloned();
-        if let Some(directory) = &self.directory
-            && let Some(stamp) = directory::stamp(directory, name)
-        {
-            return self.ask_files(name, directory, stamp, known);
+        if let Some(directory) = &self.directory {
+            let stamp = known.as_ref().and_then(Known::stamp);
+            match directory.fetch(name, stamp).await {
+                Fetched::Nothing => {}
+                Fetched::Same => return known?.chosen,
+                Fetched::New(stamp, found) => {
+                    let found = found.map(|one| vec![one]);
+                    return self.learn(name, Origin::Files(stamp), found, known);
+                }
+                Fetched::Unknown if stamp.is_some() => return known?.chosen,
+                Fetched::Unknown => {}
+            }
         }
         if let Some(known) = &known
             && known.source == Origin::Nowhere
@@ -83,21 +109,6 @@ impl Vhosts {
             return None;
         }
         self.ask_store(name, known).await
-    }
-
-    fn ask_files(
-        &self,
-        name: &str,
-        directory: &Path,
-        stamp: Stamp,
-        known: Option<Known>,
-    ) -> Option<Arc<Chosen>> {
-        let source = Origin::Files(stamp.clone());
-        if let Some(known) = known.as_ref().filter(|known| known.source == source) {
-            return known.chosen.clone();
-        }
-        let read = directory::read(directory, &stamp);
-        self.learn(name, source, read.map(|one| vec![one]), known)
     }
 
     /// While Redis does not answer, what was known last is shown.
@@ -151,7 +162,8 @@ impl Vhosts {
         };
         let mut known = self.known.borrow_mut();
         if known.len() >= NAMES && !known.contains_key(name) {
-            make_room(&mut known);
+            let evicted = make_room(&mut known, now);
+            self.seat.add(Counter::CertificatesEvicted, evicted as u64);
         }
         let fresh = Known {
             source,
@@ -160,6 +172,7 @@ impl Vhosts {
             told,
         };
         known.insert(name.into(), fresh);
+        self.seat.put(Gauge::Certificates, known.len() as u64);
         chosen
     }
 }
@@ -172,13 +185,22 @@ fn complaint(credentials: &Credentials, name: &str) -> Option<String> {
     (!credentials.covers(name)).then(|| "the certificate is not for this name".to_owned())
 }
 
-/// Lets the older half of the names go: rare, and cheaper than an order kept for every handshake.
-fn make_room(known: &mut HashMap<Box<str>, Known>) {
+/// Lets names go that are asked for again anyway, and the older half of all others where that is not
+/// enough; how many of these. Rare, and cheaper than an order kept for every handshake.
+fn make_room(known: &mut HashMap<Box<str>, Known>, now: Instant) -> usize {
+    let before = known.len();
+    let is_over = |known: &Known| now.duration_since(known.at) >= MISS;
+    known.retain(|_, known| known.source != Origin::Nowhere || !is_over(known));
+    let kept = known.len();
+    if kept <= before / 8 * 7 {
+        return 0;
+    }
     let mut ages: Vec<Instant> = known.values().map(|known| known.at).collect();
     let middle = ages.len() / 2;
     let (_, median, _) = ages.select_nth_unstable(middle);
     let median = *median;
     known.retain(|_, known| known.at > median);
+    kept - known.len()
 }
 
 fn parse(fields: &Fields) -> Result<Vec<Credentials>, CredentialsError> {
@@ -197,4 +219,40 @@ fn parse(fields: &Fields) -> Result<Vec<Credentials>, CredentialsError> {
 fn fingerprint(fields: &Fields) -> u64 {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
     BuildHasherDefault::<DefaultHasher>::default().hash_one(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many names, each learned a second after the one before.
+    fn names(count: u32, source: impl Fn(u32) -> Origin) -> (HashMap<Box<str>, Known>, Instant) {
+        let start = Instant::now();
+        let known = |number| Known {
+            source: source(number),
+            chosen: None,
+            at: start + Duration::from_secs(number.into()),
+            told: None,
+        };
+        let all = (0..count).map(|number| (format!("{number}").into(), known(number)));
+        (all.collect(), start + Duration::from_secs(count.into()))
+    }
+
+    #[test]
+    fn room_is_made_by_misses_first_and_then_by_the_older_half() {
+        let (mut known, now) = names(16, |_| Origin::Store(1));
+        assert_eq!(make_room(&mut known, now), 9);
+        assert!(known.contains_key("15") && !known.contains_key("8"));
+        // Every second one a miss: enough.
+        let (mut known, now) = names(16, |number| match number % 2 {
+            0 => Origin::Nowhere,
+            _ => Origin::Store(1),
+        });
+        assert_eq!(make_room(&mut known, now), 0);
+        assert!(known.len() == 8 && known.contains_key("1"));
+        // Misses that still count go with all others.
+        let (mut known, now) = names(16, |_| Origin::Nowhere);
+        let now = now - Duration::from_secs(16);
+        assert_eq!(make_room(&mut known, now), 9);
+    }
 }

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use crate::config::{Config, Driver};
-use crate::listener::{Accepted, ClientStream, Downstream, Proxied};
+use crate::listener::{Accepted, ClientStream, Downstream, Proxied, TlsFacts};
 use crate::route::Router;
-use crate::scoreboard::{Counter, Seat};
-use crate::tls::{Terminations, Vhosts};
+use crate::scoreboard::Seat;
+use crate::telemetry::HandshakeRecord;
+use crate::tls::{Loans, Terminations, Vhosts};
 
 /// What the HTTPS listeners show, and the certificates of single vhosts.
 pub(super) struct Certificates {
@@ -15,12 +16,20 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// As the configuration has it; certificates of vhosts are in Redis where routes are.
-    pub(super) fn new(config: &Config, terminations: Terminations, router: &Rc<Router>) -> Self {
+    /// As the configuration has it; certificates of vhosts are in Redis where routes are. A worker
+    /// that is another user than the master asks it for files that it may not open.
+    pub(super) fn new(
+        config: &Config,
+        terminations: Terminations,
+        router: &Rc<Router>,
+        loans: &Rc<Loans>,
+        seat: Seat,
+    ) -> Self {
         let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
+        let loans = config.identity.as_ref().map(|_| Rc::clone(loans));
         Self {
             terminations,
-            vhosts: Vhosts::new(config.certificates.clone(), store),
+            vhosts: Vhosts::new((config.certificates.clone(), loans), store, seat),
         }
     }
 
@@ -37,9 +46,12 @@ impl Certificates {
             Some(termination) => {
                 let shaking = Box::pin(termination.shake_hands(accepted.stream, &self.vhosts));
                 match shaking.await {
-                    Ok((stream, facts)) => (ClientStream::Tls(stream), Some(facts)),
+                    Ok((stream, facts)) => {
+                        record_of(&facts).measure(seat);
+                        (ClientStream::Tls(stream), Some(facts))
+                    }
                     Err(error) => {
-                        seat.add(Counter::HandshakesFailed, 1);
+                        HandshakeRecord::count_failure(seat, error.word());
                         tracing::debug!(peer = %accepted.peer, %error, "no TLS");
                         return None;
                     }
@@ -54,5 +66,14 @@ impl Certificates {
             proxied,
             number,
         })
+    }
+}
+
+fn record_of(facts: &TlsFacts) -> HandshakeRecord {
+    HandshakeRecord {
+        cipher: facts.cipher,
+        shown: facts.certificate,
+        is_resumed: facts.is_resumed,
+        took: facts.took,
     }
 }

@@ -75,6 +75,7 @@ pub(super) async fn finish(
 /// Tells the master when nothing but tunnels is left: they may last, and nobody needs to wait.
 async fn tell_of_tunnels(drain: &Drain, channel: &WorkerEnd) -> Infallible {
     drain.only_lasting().await;
+    tracing::debug!("only tunnels are left");
     report(channel, ToMaster::OnlyTunnels).await;
     pending().await
 }

@@ -108,7 +108,7 @@ impl Watchdog {
             _ => 0,
         };
         if let Verdict::Replace(_) = verdict {
-            let report = channel.tell(ToMaster::WantsReplacement(Why::Memory));
+            let report = channel.tell(&ToMaster::WantsReplacement(Why::Memory));
             // Also when the master did not hear: it is busy, and asked again later.
             let _ = timeout(TELL_LIMIT, report).await;
             self.seat.add(Counter::ReplacementsWanted, 1);

@@ -35,13 +35,13 @@ use crate::listener::Listeners;
 use crate::proxy::Proxy;
 use crate::scoreboard::{Scoreboard, Seat, State};
 use crate::telemetry::{AccessLog, Event, Methods, Process, Push, Source, Story, Tracer, emit};
-use crate::tls::Terminations;
+use crate::tls::{Loans, Terminations};
 use acceptors::{Acceptors, Reception};
 use certificates::Certificates;
 pub(crate) use exit::Exit;
 use leaving::Desk;
 use memory::Watchdog;
-use orders::Deadline;
+use orders::{Deadline, Ears};
 #[cfg(test)]
 pub(crate) use signals::IGNORED as IGNORED_SIGNALS;
 
@@ -144,7 +144,14 @@ async fn serve(
     let proxy = Proxy::start(Rc::clone(&config), seat, Rc::clone(&log), tracer);
     let (drain, watch) = Drain::new();
     let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
-    let certificates = Certificates::new(&config, inheritance.terminations, &proxy.router);
+    let loans = Rc::new(Loans::new(Rc::clone(&channel)));
+    let certificates = Certificates::new(
+        &config,
+        inheritance.terminations,
+        &proxy.router,
+        &loans,
+        seat,
+    );
     let reception = Reception::new(Rc::clone(&proxy), certificates, seat, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
@@ -165,7 +172,12 @@ async fn serve(
     let _leak = tokio::task::spawn_local(leak::provoke(seat));
     seat.enter(State::Serving);
     report(&channel, ToMaster::Ready).await;
-    let leave = orders::until_told_to_leave(&channel, &mut acceptors, &log).await;
+    let ears = Ears {
+        channel: &channel,
+        log: &log,
+        loans: &loans,
+    };
+    let leave = ears.until_told_to_leave(&mut acceptors).await;
     if let Some(watchdog) = &watchdog {
         // It is leaving already.
         watchdog.abort();
@@ -193,14 +205,14 @@ async fn serve(
             proxy.end_now();
             Ok(exit)
         }
-        never = orders::while_leaving(&channel, &log, (&deadline, alone_limit)) => match never {},
+        never = ears.while_leaving(&deadline, alone_limit) => match never {},
     }
 }
 
 /// Tells the master, if it is there: when it is gone, end-of-file says so where it matters.
 async fn report(channel: &WorkerEnd, message: ToMaster) {
     if !matches!(
-        timeout(REPORT_LIMIT, channel.tell(message)).await,
+        timeout(REPORT_LIMIT, channel.tell(&message)).await,
         Ok(Ok(()))
     ) {
         tracing::debug!(?message, "the master did not hear");

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::acceptors::Acceptors;
 use crate::control::{ToWorker, Why, WorkerEnd};
 use crate::telemetry::{AccessLog, Event, emit};
+use crate::tls::Loans;
 
 /// The order to leave.
 #[derive(Clone, Copy, Debug)]
@@ -61,63 +62,71 @@ impl Deadline {
     }
 }
 
-/// Does as it is told until that is to leave; `None` when the master is gone.
-pub(super) async fn until_told_to_leave(
-    channel: &WorkerEnd,
-    acceptors: &mut Acceptors,
-    log: &AccessLog,
-) -> Option<Leave> {
-    loop {
-        match hear(channel).await? {
-            ToWorker::Reopen(index, target) => log.reopen(index, target),
-            ToWorker::Adopt(slot) => {
-                if let Err(error) = acceptors.adopt(slot) {
+/// How a worker hears its master, and what it does with what it hears.
+pub(super) struct Ears<'a> {
+    pub(super) channel: &'a WorkerEnd,
+    pub(super) log: &'a AccessLog,
+    pub(super) loans: &'a Loans,
+}
+
+impl Ears<'_> {
+    /// Does as it is told until that is to leave; `None` when the master is gone.
+    pub(super) async fn until_told_to_leave(&self, acceptors: &mut Acceptors) -> Option<Leave> {
+        loop {
+            match self.hear().await? {
+                ToWorker::Reopen(index, target) => self.log.reopen(index, target),
+                ToWorker::Lent { request, what } => self.loans.answer(request, what),
+                ToWorker::Adopt(slot) => {
+                    if let Err(error) = acceptors.adopt(slot) {
+                        emit(&Event::Problem {
+                            doing: &format!("accepting for slot {slot}, whose worker is dead"),
+                            error: &error,
+                        });
+                    }
+                }
+                ToWorker::Release(slot) => acceptors.release(slot),
+                ToWorker::Drain { why, limit } => return Some(Leave { why, limit }),
+            }
+        }
+    }
+
+    /// While it leaves, only the log still changes, the time that it has, and what handshakes wait
+    /// for.
+    pub(super) async fn while_leaving(
+        &self,
+        deadline: &Deadline,
+        alone_limit: Duration,
+    ) -> Infallible {
+        while let Some(message) = self.hear().await {
+            match message {
+                ToWorker::Reopen(index, target) => self.log.reopen(index, target),
+                ToWorker::Lent { request, what } => self.loans.answer(request, what),
+                ToWorker::Drain { why, limit } => {
+                    tracing::debug!(why = why.as_str(), ?limit, "told to leave once more");
+                    deadline.tighten(limit);
+                }
+                ToWorker::Adopt(_) | ToWorker::Release(_) => {}
+            }
+        }
+        // Nobody would end us any more.
+        deadline.tighten(Some(alone_limit));
+        pending().await
+    }
+
+    /// The next message that can be understood; `None` when the master is gone.
+    async fn hear(&self) -> Option<ToWorker> {
+        loop {
+            match self.channel.hear().await {
+                Ok(message) => return message,
+                Err(error) => {
                     emit(&Event::Problem {
-                        doing: &format!("accepting for slot {slot}, whose worker is dead"),
+                        doing: "hearing the master",
                         error: &error,
                     });
-                }
-            }
-            ToWorker::Release(slot) => acceptors.release(slot),
-            ToWorker::Drain { why, limit } => return Some(Leave { why, limit }),
-        }
-    }
-}
-
-/// While it leaves, only the log still changes, and the time that it has.
-pub(super) async fn while_leaving(
-    channel: &WorkerEnd,
-    log: &AccessLog,
-    (deadline, alone_limit): (&Deadline, Duration),
-) -> Infallible {
-    while let Some(message) = hear(channel).await {
-        match message {
-            ToWorker::Reopen(index, target) => log.reopen(index, target),
-            ToWorker::Drain { why, limit } => {
-                tracing::debug!(why = why.as_str(), ?limit, "told to leave once more");
-                deadline.tighten(limit);
-            }
-            ToWorker::Adopt(_) | ToWorker::Release(_) => {}
-        }
-    }
-    // Nobody would end us any more.
-    deadline.tighten(Some(alone_limit));
-    pending().await
-}
-
-/// The next message that can be understood; `None` when the master is gone.
-async fn hear(channel: &WorkerEnd) -> Option<ToWorker> {
-    loop {
-        match channel.hear().await {
-            Ok(message) => return message,
-            Err(error) => {
-                emit(&Event::Problem {
-                    doing: "hearing the master",
-                    error: &error,
-                });
-                // A message that makes no sense is skipped; a channel that does not work is none.
-                if error.kind() != ErrorKind::InvalidData {
-                    return None;
+                    // A message that makes no sense is skipped; a channel that does not work is none.
+                    if error.kind() != ErrorKind::InvalidData {
+                        return None;
+                    }
                 }
             }
         }

@@ -5,9 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
-use crate::harness::{Authority, Collector, Directory, Hipache, Redis, Refused, SOON, attribute};
+use crate::harness::{
+    Authority, Collector, Directory, Hipache, Redis, Refused, SOON, attribute, eventually,
+};
+use crate::https::secure;
+use crate::tunnels::Tls;
 
 fn python(script: &str) -> Command {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
@@ -82,8 +87,21 @@ fn scene(redis: &Redis, collector: &Collector, keys: &Value) -> Hipache {
 #[track_caller]
 fn call(hipache: &Hipache, host: &str, calls: &[&str]) -> Vec<String> {
     let port = hipache.address().port().to_string();
+    run_client(&[&port, host], calls)
+}
+
+/// The same over TLS, by an authority that the client trusts.
+#[track_caller]
+fn call_securely(hipache: &Hipache, authority: &Path, host: &str, calls: &[&str]) {
+    let port = secure(hipache).port().to_string();
+    let authority = authority.to_str().unwrap();
+    run_client(&["--tls", authority, &port, host], calls);
+}
+
+#[track_caller]
+fn run_client(where_to: &[&str], calls: &[&str]) -> Vec<String> {
     let output = python("client.py")
-        .args([&port, host])
+        .args(where_to)
         .args(calls)
         .output()
         .unwrap();
@@ -146,6 +164,47 @@ fn calls_pass_over_tls_to_the_backend() {
         &json!({ "server": { "backendCa": ca } }),
     );
     call(&hipache, "a.test", &["unary", "both", "fail"]);
+}
+
+#[test]
+fn every_call_passes_over_tls_to_backends_with_tls_and_without() {
+    let tls = Tls::new();
+    let identity = tls.authority.issue(&["127.0.0.1"]);
+    let files = Directory::fresh();
+    let chain = files.write("a.crt", identity.certificate());
+    let key = files.write("a.key", identity.key());
+    let authority = files.write("ca.pem", tls.authority.pem());
+    let plain = Server::start(&[]);
+    let secured = Server::start(&[Path::new("--tls"), &chain, &key]);
+    for (server, scheme) in [(&plain, "h2c"), (&secured, "h2")] {
+        let (redis, collector) = (Redis::start(), Collector::start());
+        let keys = json!({ "telemetry": { "endpoint": collector.url(), "exportDelay": 0.01 } });
+        let mut hipache = tls.start(&redis, &server.url(scheme), &keys);
+        let kinds = ["unary", "down", "up", "both", "fail", "many", "large"];
+        call_securely(&hipache, &authority, "a.test", &kinds);
+        let line = hipache.log().next();
+        assert_eq!(line.request, "POST /test.Test/Unary HTTP/2.0", "{scheme}");
+        for kind in ["deadline", "cancel"] {
+            call_securely(&hipache, &authority, "a.test", &[kind]);
+            while server.next() != "wait over" {}
+        }
+        let roots = eventually("the spans of both", SOON, || {
+            let is_root = |span: &Span| attribute(span, "hipache.end").is_some();
+            let path = |span: &Span| attribute(span, "url.path");
+            let mut roots = collector.spans();
+            roots.retain(|span| is_root(span) && path(span).as_deref() == Some("/test.Test/Wait"));
+            (roots.len() == 2).then_some(roots)
+        });
+        for root in &roots {
+            let told = [
+                "hipache.end",
+                "tls.protocol.version",
+                "tls.client.server_name",
+            ];
+            let told = told.map(|key| attribute(root, key).unwrap_or_default());
+            assert_eq!(told, ["client_gone", "1.3", "a.test"], "{scheme}");
+        }
+    }
 }
 
 #[test]

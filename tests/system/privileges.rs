@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// Whether this test can run: as root, on a system that has this user.
-fn can_run(user: &str) -> bool {
+pub(crate) fn can_run(user: &str) -> bool {
     let known = User::from_name(user).is_ok_and(|user| user.is_some());
     if !is_root() || !known {
         eprintln!("skipped: needs root and a user {user}");

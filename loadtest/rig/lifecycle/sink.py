@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 """A collector that counts: takes OTLP over HTTP and writes each span once into a file.
 
-A line a span: kind (2 is SERVER), span id, name, and after a tab each those text attributes whose names
-were given on the command line. Repetitions of an export are recognised by their ids. `GET /` answers the number of spans that came and how many of them were repeated.
+A line a span: kind (2 is SERVER), span id, name, and after a tab each those attributes, texts and real
+numbers, whose names were given on the command line. Repetitions of an export are recognised by their ids. `GET /` answers the number of spans that came and how many of them were repeated.
 """
 
 import asyncio
 import gzip
 import json
+import struct
 import sys
 
-SERVER = 2
+# Kinds of values of an attribute.
+TEXT, REAL = 1, 4
 
 
 def fields(data):
-    """Number and value of each field of a protobuf message; the value of a fixed one is skipped."""
+    """Number and value of each field of a protobuf message; that of a fixed one as its bytes."""
     at, end = 0, len(data)
     while at < end:
         key, at = varint(data, at)
@@ -27,7 +29,9 @@ def fields(data):
             value, at = varint(data, at)
             yield key >> 3, value
         elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
+            length = 8 if kind == 1 else 4
+            yield key >> 3, data[at : at + length]
+            at += length
         else:
             raise ValueError(f"wire type {kind} at byte {at}")
 
@@ -57,14 +61,16 @@ def spans(request, wanted):
 
 
 def texts(span, wanted):
-    """Those attributes of a span that are text and wanted."""
+    """Those attributes of a span that are wanted and texts or real numbers."""
     found = {}
     for number, value in fields(span) if wanted else ():
         if number == 9:
             pair = dict(fields(value))
-            name, text = bytes(pair[1]).decode(), dict(fields(pair[2])).get(1)
-            if name in wanted and text is not None:
-                found[name] = bytes(text).decode()
+            name, value = bytes(pair[1]).decode(), dict(fields(pair[2]))
+            if name in wanted and TEXT in value:
+                found[name] = bytes(value[TEXT]).decode()
+            elif name in wanted and REAL in value:
+                found[name] = repr(struct.unpack("<d", value[REAL])[0])
     return found
 
 

@@ -4,7 +4,10 @@ import subprocess
 
 from rig.processes import Failed, need
 
-KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+KEYS = {
+    "ecdsa": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+    "rsa": ["-newkey", "rsa:2048", "-nodes"],
+}
 DAYS = "7"
 
 
@@ -22,28 +25,30 @@ def openssl(*arguments):
 class Authority:
     """A root certificate that clients are told to trust, and nothing else."""
 
-    def __init__(self, crew, name):
+    def __init__(self, crew, name, days=DAYS):
         self.name = name
         self.directory = crew.directory / f"authority-{name}"
         self.directory.mkdir()
         self.certificate = self.directory / "root.crt"
         self.key = self.directory / "root.key"
         openssl(
-            "req", "-x509", *KEY, "-days", DAYS, "-subj", f"/O={name}/CN={name} root",
+            "req", "-x509", *KEYS["ecdsa"], "-days", days, "-subj", f"/O={name}/CN={name} root",
             "-addext", "keyUsage=critical,keyCertSign,cRLSign",
             "-keyout", self.key, "-out", self.certificate,
         )  # fmt: skip
 
-    def issue(self, host):
+    def issue(self, host, kind="ecdsa", days=DAYS, extensions=()):
         """Certificate and key for a host or a wildcard, as paths; the subject names the authority, too."""
-        stem = self.directory / host.replace("*", "any")
+        stem = self.directory / kind / host.replace("*", "any")
+        stem.parent.mkdir(exist_ok=True)
+        added = [word for extension in extensions for word in ("-addext", extension)]
         certificate, key = stem.with_suffix(".test.crt"), stem.with_suffix(".test.key")
         openssl(
-            "req", "-x509", *KEY, "-days", DAYS, "-subj", f"/O={self.name}/CN={host}",
+            "req", "-x509", *KEYS[kind], "-days", days, "-subj", f"/O={self.name}/CN={host}",
             "-CA", self.certificate, "-CAkey", self.key,
             "-addext", f"subjectAltName=DNS:{host}",
             "-addext", "basicConstraints=critical,CA:FALSE",
-            "-addext", "extendedKeyUsage=serverAuth",
+            "-addext", "extendedKeyUsage=serverAuth", *added,
             "-keyout", key, "-out", certificate,
         )  # fmt: skip
         return certificate, key

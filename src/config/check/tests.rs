@@ -6,7 +6,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use super::*;
 use crate::config::quick::quick;
-use crate::config::{Driver, HttpsBind, Secret};
+use crate::config::{Driver, HttpsBind, Pair, Secret, TlsTerms};
 
 /// A directory of this test's own, removed at its end.
 struct Directory(PathBuf);
@@ -109,12 +109,15 @@ fn listener(cert: &Path, key: &Path) -> HttpsBind {
     HttpsBind {
         proxy_protocol: false,
         address: ([127, 0, 0, 1], 443).into(),
-        key: key.to_owned(),
-        passphrase: None,
-        cert: cert.to_owned(),
+        pairs: vec![Pair {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            passphrase: None,
+        }],
         ca: Vec::new(),
         request_cert: false,
         strict_sni: false,
+        terms: TlsTerms::default(),
     }
 }
 
@@ -189,10 +192,9 @@ fn encrypted_key_needs_a_passphrase() {
         ] {
             let passphrase = passphrase.map(|text| Secret(text.to_owned()));
             let found = found(|config| {
-                config.https.push(HttpsBind {
-                    passphrase,
-                    ..listener(&cert, &key)
-                });
+                let mut bind = listener(&cert, &key);
+                bind.pairs[0].passphrase = passphrase;
+                config.https.push(bind);
             });
             let text = format!("https.passphrase: {}: {expected}", key.display());
             let expected = Vec::from_iter((!expected.is_empty()).then_some(text));

@@ -241,44 +241,6 @@ fn trusted_proxies_are_addresses_and_ranges() {
 }
 
 #[test]
-fn https_listener_inherits_what_it_does_not_override() {
-    let text = r#"{"https": {"port": 8443, "key": "k", "passphrase": "hush", "cert": "c", "ca": "a", "ciphers": "X",
-        "honorCipherOrder": true, "secureProtocol": "SSLv23_method", "secureOptions": 3, "requestCert": true,
-        "bind": ["::1", {"address": "::2", "port": 1, "key": "k2", "ca": ["x", "y"]},
-                 {"address": "::3", "cert": "c3", "passphrase": "own"}]}}"#;
-    let (config, lines) = in_force(text);
-    let listeners: Vec<_> = config
-        .https
-        .iter()
-        .map(|bind| {
-            let passphrase = bind.passphrase.as_ref().map_or("", |secret| &secret.0);
-            format!(
-                "{} {} {} {passphrase:?} {:?}",
-                bind.address,
-                bind.key.display(),
-                bind.cert.display(),
-                bind.ca
-            )
-        })
-        .collect();
-    assert_eq!(
-        listeners,
-        [
-            r#"[::1]:8443 k c "hush" ["a"]"#,
-            r#"[::2]:1 k2 c "" ["x", "y"]"#,
-            r#"[::3]:8443 k c3 "own" ["a"]"#,
-        ]
-    );
-    assert_eq!(lines, [""; 0]);
-    let (config, lines) = in_force(r#"{"https": {"key": "k", "cert": "c"}}"#);
-    assert!(config.https.is_empty());
-    assert_eq!(
-        lines,
-        ["Warning https.bind: not given, so nothing listens for HTTPS"]
-    );
-}
-
-#[test]
 fn first_url_reads_and_last_writes() {
     let table = [
         (r#""redis://:a@b:1/2#p""#, ":a@b:1/2 - #p"),
@@ -434,7 +396,8 @@ const SECRETIVE: &str = r#"{
     "server": {"tcpTimeout": 0.5, "tunnelTimeout": 7, "accessLog": "-", "lruCache": {"size": 1, "ttl": 2.5}, "staticDir": "s"},
     "http": {"bind": ["::1", {"address": "1.2.3.4", "port": 0}], "trustedProxies": ["10.0.0.0/8"]},
     "https": {"bind": ["::1", {"address": "::2", "key": "k2", "passphrase": "hush2"}], "key": "k", "cert": "c",
-              "passphrase": "hush1", "ca": ["a"]},
+              "passphrase": ["hush1"], "ca": ["a"], "certificates": "d", "publicPort": 443, "requestCert": true,
+              "ciphers": "AES128", "honorCipherOrder": true, "secureOptions": 16384},
     "driver": ["redis+unix://u%2Fu:hush3@/r%20s.sock?db=3#pre", "rediss://:hush4@[::1]:1/2"]
 }"#;
 
@@ -453,6 +416,8 @@ fn shown_configuration_hides_secrets_and_is_a_file_again() {
              "drop": {"cookies": "s", "headers": "*"},
              "queue": {"bytes": 65536, "full": "wait", "wait": 1.5}},
             "stderr"]}}"#,
+        r#"{"https": {"bind": ["::1", {"address": "::2", "tlsPreset": "modern"},
+            {"address": "::3", "secureProtocol": "TLSv1_2_method"}], "key": ["k", "l"], "cert": ["c", "d"]}}"#,
         r#"{"redisPassword": "hush5", "redisMasterHost": "m", "redisMasterPassword": "hush6"}"#,
     ];
     for text in texts {
@@ -462,11 +427,6 @@ fn shown_configuration_hides_secrets_and_is_a_file_again() {
         assert!(!format!("{config:?}").contains("hush"), "{config:?}");
         let (again, lines) = in_force(&shown);
         assert_eq!(format!("{again:?}"), format!("{config:?}"), "{shown}");
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.contains("HTTPS is not served")),
-            "{lines:?}"
-        );
+        assert_eq!(lines, [""; 0], "{shown}");
     }
 }

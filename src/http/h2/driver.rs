@@ -61,6 +61,9 @@ impl<'a> Driver<'a> {
 
     /// Ready when the connection is over: whether what was last written to it may still arrive.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.told.is_some() && self.link.has_only_tunnels() {
+            self.link.may_last();
+        }
         loop {
             let polled = self.connection.poll_accept(cx);
             self.record_refused();

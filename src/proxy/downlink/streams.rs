@@ -19,6 +19,8 @@ pub(super) struct Trunk {
     /// The last frame was written, but perhaps no further than into the buffer of TLS.
     written: RefCell<Vec<Complete>>,
     open: Cell<u32>,
+    /// Those of them that are tunnels.
+    lasting: Cell<u32>,
     /// When the last stream was over.
     idle_since: Cell<Option<Instant>>,
 }
@@ -42,6 +44,9 @@ impl Drop for OpenStream {
         let trunk = self.link.connection.as_ref().and_then(|c| c.trunk.get());
         if let Some(trunk) = trunk {
             trunk.open.set(trunk.open.get().saturating_sub(1));
+            if self.link.drain.lasts() {
+                trunk.lasting.set(trunk.lasting.get().saturating_sub(1));
+            }
             trunk.idle_since.set(Some(Instant::now()));
         }
     }
@@ -73,6 +78,20 @@ impl Downlink {
             return Some(self.phase().1);
         };
         trunk.idle_since.get().filter(|_| trunk.open.get() == 0)
+    }
+
+    /// Whether all open streams are tunnels, and there is one.
+    pub(crate) fn has_only_tunnels(&self) -> bool {
+        let trunk = self.trunk.get();
+        trunk.is_some_and(|trunk| trunk.open.get() > 0 && trunk.lasting == trunk.open)
+    }
+
+    /// This stream, if it is one, goes on as a tunnel.
+    pub(super) fn count_tunnel(&self) {
+        let trunk = self.connection.as_ref().and_then(|link| link.trunk.get());
+        if let Some(trunk) = trunk.filter(|_| !self.drain.lasts()) {
+            trunk.lasting.set(trunk.lasting.get() + 1);
+        }
     }
 
     /// The response of this stream was handed to the connection, or broken off there: its exchange is

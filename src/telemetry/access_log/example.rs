@@ -63,6 +63,7 @@ fn record<'a>(attempts: &'a [AttemptRecord<'a>]) -> Record<'a> {
         bytes_received: 180,
         end: "ok",
         tls: None,
+        tunnel: None,
         trace: Some(TraceRecord {
             id: TraceId(*b"\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c"),
             span: Some(SpanId(*b"\xb7\xad\x6b\x71\x69\x20\x33\x31")),

@@ -1,6 +1,7 @@
 //! What each variable of a template prints. Pure; appends to the caller's buffer.
 
 mod tls;
+mod tunnel;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -77,6 +78,7 @@ impl Source<'_> {
             Variable::RequestCompletion if record.end == "ok" => out.extend_from_slice(b"OK"),
             _ => {
                 return self.of_tls(out, variable)
+                    || self.of_tunnel(out, variable)
                     || self.of_request(out, variable)
                     || self.of_route(out, variable);
             }

@@ -1,6 +1,6 @@
 //! Sums over all workers, dead ones included.
 
-use crate::scoreboard::{Counter, Gauge, Scoreboard, Seat, Timing};
+use crate::scoreboard::{Counter, Gauge, Scoreboard, Seat, Tally, Timing};
 
 /// All seats that ever had a worker.
 pub(crate) struct Snapshot {
@@ -18,6 +18,12 @@ impl Snapshot {
     /// The sum of a counter.
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.seats.iter().map(|(_, seat)| seat.count(counter)).sum()
+    }
+
+    /// The sum of a tally's word.
+    pub(super) fn tallied(&self, tally: Tally, word: usize) -> u64 {
+        let seats = self.seats.iter();
+        seats.map(|(_, seat)| seat.tallied(tally, word)).sum()
     }
 
     /// The sum of a gauge.

@@ -46,7 +46,7 @@ pub(super) enum ErrorType {
 /// told by `hipache.end`.
 pub(super) fn server_error(record: &Record<'_>) -> Option<ErrorType> {
     match (record.status, record.end) {
-        (101, _) => None,
+        _ if record.tunnel.is_some() => None,
         (500.., "ok") => Some(ErrorType::Status(record.status)),
         (_, "ok") => None,
         (_, end) => Some(ErrorType::Word(end)),
@@ -76,7 +76,7 @@ pub(super) fn attempt_error(
     let is_last = index + 1 == record.attempts.len();
     let broke_off = is_last && record.end != "ok" && !is_clients_choice(record.end);
     match attempt.status {
-        Some(101) => None,
+        _ if is_last && record.tunnel.is_some() => None,
         _ if broke_off => Some(ErrorType::Word(record.end)),
         Some(status @ 400..) => Some(ErrorType::Status(status)),
         _ => None,
@@ -122,6 +122,18 @@ pub(super) fn put_tls(put: &mut Attributes<'_, '_>, record: &Record<'_>, is_told
     }
     if record.connection_requests == 1 {
         put.seconds("hipache.client.tls_time", tls.took);
+    }
+}
+
+/// How it ended; of a tunnel also who closed it, and what a WebSocket said at that.
+pub(super) fn put_end(put: &mut Attributes<'_, '_>, record: &Record<'_>) {
+    put.text("hipache.end", record.end);
+    let Some(tunnel) = record.tunnel else { return };
+    if let Some(side) = tunnel.closed_by {
+        put.text("hipache.tunnel.closed_by", side);
+    }
+    if let Some(status) = tunnel.close_status {
+        put.number("hipache.websocket.close_status", status.into());
     }
 }
 

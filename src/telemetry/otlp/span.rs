@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use super::super::methods::Methods;
+use super::super::names;
 use super::super::{AttemptRecord, Record, SpanId, TraceRecord};
 use super::attributes::Attributes;
 use super::facts::{
-    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_error,
-    put_event, put_failed, put_peer, put_route, put_tls, server_error,
+    attempt_error, is_server_failure, name_of, nanoseconds, put_backend, put_connection, put_end,
+    put_error, put_event, put_failed, put_peer, put_route, put_tls, server_error,
 };
 use super::lookup::Redis;
 use super::redact;
@@ -135,10 +136,7 @@ impl Encoder {
             }
             put_peer(&mut put, record.peer);
             if let Some(line) = record.request {
-                put.text(
-                    "network.protocol.version",
-                    line.version.trim_end_matches(".0"),
-                );
+                put.text(names::VERSION, names::protocol_version(line.version));
             }
             if !record.user_agent.is_empty() {
                 put.bytes("user_agent.original", record.user_agent);
@@ -147,7 +145,7 @@ impl Encoder {
                 put.number("http.response.status_code", record.status.into());
             }
             put_route(&mut put, record);
-            put.text("hipache.end", record.end);
+            put_end(&mut put, record);
             let error = server_error(record);
             if let Some(error) = &error {
                 put_error(&mut put, error);
@@ -161,7 +159,7 @@ impl Encoder {
     }
 
     fn server_events(&self, span: &mut Writer<'_>, record: &Record<'_>) {
-        let Some(responded) = record.responded.filter(|_| record.status == 101) else {
+        let Some(responded) = record.responded.filter(|_| record.tunnel.is_some()) else {
             return;
         };
         let events = [("upgrade", responded), ("tunnel_end", record.total)];

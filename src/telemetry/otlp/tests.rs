@@ -12,7 +12,7 @@ use prost::Message;
 use super::super::methods::Methods;
 use super::super::record::samples::{ANSWERED, record};
 use super::super::trace::TraceId;
-use super::super::{AttemptRecord, Lookup, Record, RequestLine, SpanId, TraceRecord};
+use super::super::{AttemptRecord, Lookup, Record, RequestLine, SpanId, TraceRecord, TunnelRecord};
 use super::*;
 use crate::config::{Driver, Limits, RedisDriver, RedisServer};
 
@@ -212,6 +212,7 @@ fn ends_become_error_types_and_status_by_the_rules() {
             attempts: &attempts,
             lookup: None,
             trace: Some(trace()),
+            tunnel: (status == 101).then(TunnelRecord::default),
             ..record()
         };
         let expected = expected.map(|(word, is_error)| (word.to_owned(), is_error));
@@ -295,6 +296,7 @@ fn retries_are_counted_and_odd_requests_still_have_what_is_required() {
 fn limits_cut_texts_and_count_what_they_leave_out() {
     let record = Record {
         status: 101,
+        tunnel: Some(TunnelRecord::default()),
         user_agent: "ab€d".as_bytes(),
         attempts: &[],
         lookup: None,

@@ -1,6 +1,6 @@
 """Calls of all kinds through the proxy; each is a word of the command line.
 
-usage: client.py PORT HOST CALL...
+usage: client.py [--tls AUTHORITY] PORT HOST CALL...
 """
 
 import sys
@@ -10,6 +10,10 @@ import time
 import grpc
 
 MIB = 1 << 20
+authority = None
+if sys.argv[1] == "--tls":
+    authority = sys.argv[2]
+    del sys.argv[1:3]
 port, host, *calls = sys.argv[1:]
 options = [
     ("grpc.default_authority", host),
@@ -17,7 +21,13 @@ options = [
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
 ]
-channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
+if authority:
+    with open(authority, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    options.append(("grpc.ssl_target_name_override", host))
+    channel = grpc.secure_channel(f"[::1]:{port}", credentials, options=options)
+else:
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
 
 
 def method(kind, name):

@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod directory;
 mod etc;
+pub(crate) mod frames;
 mod hipache;
 mod line;
 mod load;
@@ -18,6 +19,7 @@ mod redis;
 mod resp;
 mod run;
 mod scrape;
+mod sockets;
 mod streams;
 mod tls;
 mod wire;
@@ -40,6 +42,9 @@ pub(crate) use records::{Records, field, text_of};
 pub(crate) use redis::{Redis, Subscriber, free_port};
 pub(crate) use run::{binary, run_to_end};
 pub(crate) use scrape::{Samples, Scrape};
+pub(crate) use sockets::{
+    Socket, Way, connect, extended_connect, new_server, old_server, read_message, send_fragments,
+};
 pub(crate) use streams::{Call, Setup, StreamBackend, block_on, read_all, send_all, speak};
 pub(crate) use tls::{Authority, Identity};
 pub(crate) use wire::Ended;

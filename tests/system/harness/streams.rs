@@ -138,6 +138,7 @@ impl Serving {
                 std::thread::spawn(move || setup.first.as_ref().map(|raw| raw(tcp)));
                 continue;
             }
+            let _ = tcp.set_nodelay(true);
             let serving = self.clone();
             tokio::spawn(async move {
                 match &serving.setup.tls {
@@ -248,7 +249,7 @@ pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
     })
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
