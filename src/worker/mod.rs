@@ -145,13 +145,8 @@ async fn serve(
     let (drain, watch) = Drain::new();
     let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
     let loans = Rc::new(Loans::new(Rc::clone(&channel)));
-    let certificates = Certificates::new(
-        &config,
-        inheritance.terminations,
-        &proxy.router,
-        &loans,
-        seat,
-    );
+    let terminations = inheritance.terminations;
+    let certificates = Certificates::new(&config, terminations, &proxy.router, &loans, seat);
     let reception = Reception::new(Rc::clone(&proxy), certificates, seat, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
@@ -178,10 +173,8 @@ async fn serve(
         loans: &loans,
     };
     let leave = ears.until_told_to_leave(&mut acceptors).await;
-    if let Some(watchdog) = &watchdog {
-        // It is leaving already.
-        watchdog.abort();
-    }
+    // It is leaving already.
+    watchdog.iter().for_each(|watchdog| watchdog.abort());
     seat.enter(State::Draining);
     let alone_limit = config.server.graceful_wait;
     let leave = leave.unwrap_or_else(|| acceptors.leave_alone(alone_limit));
