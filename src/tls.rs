@@ -16,5 +16,5 @@ mod vhosts;
 pub(crate) use lending::lend;
 pub(crate) use loans::Loans;
 pub(crate) use termination::Terminations;
-pub(crate) use tickets::TicketKeys;
+pub(crate) use tickets::TicketMemory;
 pub(crate) use vhosts::Vhosts;
