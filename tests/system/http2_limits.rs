@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, Frames, HEADERS, PING,
-    PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, block, pseudo,
+    CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM,
+    Frame, Frames, HEADERS, PING, PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS,
+    block, pseudo,
 };
 use crate::harness::{Backend, Flow, Hipache, Redis, SOON, eventually};
 
@@ -133,7 +134,7 @@ fn streams_that_are_reset_as_soon_as_they_are_opened_end_their_connection() {
         client.flood(|number| {
             let stream = number * 2 + 1;
             let mut bytes = Frame::get(stream, "a.test", "/reset").bytes();
-            bytes.extend(Frame::reset(stream, 8).bytes());
+            bytes.extend(Frame::reset(stream, CANCEL).bytes());
             bytes
         });
         client.ended_with()
@@ -144,7 +145,7 @@ fn streams_that_are_reset_as_soon_as_they_are_opened_end_their_connection() {
             std::thread::sleep(Duration::from_millis(2));
             match number % 2 {
                 0 => Frame::get(number + 1, "a.test", "/reset").bytes(),
-                _ => Frame::reset(number, 8).bytes(),
+                _ => Frame::reset(number, CANCEL).bytes(),
             }
         });
         client.ended_with()
@@ -278,7 +279,7 @@ fn responses_that_nobody_makes_room_for_are_bounded_and_end_by_themselves() {
     assert!(grown < 4 * GROWTH, "{grown} bytes more");
     for _ in 0..STREAMS {
         let reset = client.expect("the end of a stream", |frame| frame.kind == RST_STREAM);
-        assert_eq!(reset.code(), 8);
+        assert_eq!(reset.code(), CANCEL);
     }
     let lines = scene.hipache.log().take_lines(STREAMS as usize);
     assert!(
@@ -316,7 +317,7 @@ fn room_made_byte_by_byte_does_not_hold_a_response() {
         let frame = client.next()?;
         (frame.kind == RST_STREAM).then_some(frame)
     });
-    assert_eq!(reset.code(), 8);
+    assert_eq!(reset.code(), CANCEL);
     assert!(start.elapsed() >= Duration::from_millis(900));
     let line = scene.hipache.log().next();
     assert_eq!((line.target(), line.status), ("/drip", 200));
@@ -344,7 +345,7 @@ fn mistakes_end_a_connection_with_their_code() {
         (
             "compression_error",
             "no head",
-            9,
+            COMPRESSION_ERROR,
             Frame::new(HEADERS, END_HEADERS, 1, [0xFF; 9]),
         ),
         (

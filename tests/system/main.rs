@@ -28,6 +28,8 @@ mod grpc;
 mod harness;
 mod http;
 mod http2_backends;
+mod http2_ends;
+mod http2_heads;
 mod http2_limits;
 mod http2_streams;
 mod http_errors;

@@ -97,9 +97,10 @@ impl Conduct {
         }
     }
 
-    /// A head became a request.
+    /// A head became a request, perhaps of a stream that is over by now.
     pub(super) fn open(&mut self, stream: u32) {
         self.take_head(stream);
+        self.refused.retain(|(head, _)| head.stream != stream);
     }
 
     /// The heads that were refused since this was last asked.

@@ -55,6 +55,7 @@ impl<'a> Driver<'a> {
     pub(super) fn tell(&mut self) {
         if self.told.is_none() {
             self.told = Some(Instant::now());
+            self.link.on_idle_over();
             self.connection.graceful_shutdown();
         }
     }
@@ -66,7 +67,10 @@ impl<'a> Driver<'a> {
         }
         loop {
             let polled = self.connection.poll_accept(cx);
-            self.record_refused();
+            if !matches!(polled, Poll::Ready(Some(Ok(_)))) {
+                // Only now: what was reset may have been handed over all the same.
+                self.record_refused();
+            }
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(self.fail(&error)),
@@ -123,7 +127,10 @@ impl<'a> Driver<'a> {
 
     /// The connection failed; whether the client has been told why.
     fn fail(&self, error: &h2::Error) -> bool {
-        if !error.is_go_away() || error.is_remote() {
+        if error.is_go_away() && error.is_remote() {
+            return true;
+        }
+        if !error.is_go_away() {
             if self.conduct.borrow().open_head().is_some() {
                 self.record_open_head(0, End::ClientGone);
             }
