@@ -13,6 +13,7 @@ mod termination;
 mod tickets;
 mod vhosts;
 
+pub(crate) use failure::HandshakeError;
 pub(crate) use lending::lend;
 pub(crate) use loans::Loans;
 pub(crate) use termination::Terminations;

@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode, header};
 use hyper::body::Body;
 
 use super::exchange::Exchange;
-use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect, failure_to_open};
+use super::head_wait::{Cause, Chain, HeadWait, Sent, failure_to_connect, failure_to_open};
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Next, Reached, judge};
 use super::tries::{Target, Tries};
@@ -159,6 +159,23 @@ impl Proxy {
         outgoing: &mut Outgoing,
         is_last: bool,
     ) -> Result<Answer, (Failure, Cause)> {
+        let mut upstream = self.connect(exchange, target).await?;
+        let sending = send(exchange, &mut upstream, outgoing.request(is_last))?;
+        let response = self
+            .wait_for_head(exchange.link(), &mut upstream, sending, outgoing)
+            .await?;
+        Ok(Answer {
+            response,
+            upstream,
+            upload: outgoing.upload.clone(),
+        })
+    }
+
+    async fn connect(
+        &self,
+        exchange: &Exchange,
+        target: &Target,
+    ) -> Result<Upstream<RequestBody>, (Failure, Cause)> {
         let Some(attempt) = exchange.attempts.last() else {
             return Err((Failure::internal(), "no attempt was begun".into()));
         };
@@ -168,38 +185,27 @@ impl Proxy {
             target.want,
             &attempt.notes
         ));
-        let upstream = poll_fn(|cx| match acquiring.as_mut().poll(cx) {
+        poll_fn(|cx| match acquiring.as_mut().poll(cx) {
             Poll::Pending if watch.is_gone(exchange.link(), cx) => {
                 let gone = Failure::new(End::ClientGone, Reached::Nothing);
                 Poll::Ready(Err((gone, "client reset its connection".into())))
             }
             polled => polled.map_err(|error| (failure_to_connect(&error), error.into())),
         })
-        .await?;
-        let mut request = outgoing.request(is_last);
-        exchange.inject(request.headers_mut());
-        self.exchange_heads(exchange.link(), upstream, request, outgoing)
-            .await
+        .await
     }
 
-    /// Sends the request and waits for the response's head, driving the connection itself.
-    async fn exchange_heads(
+    /// Waits for the response's head, driving the connection itself.
+    async fn wait_for_head(
         &self,
         link: &Rc<Downlink>,
-        mut upstream: Upstream<RequestBody>,
-        request: Request<RequestBody>,
+        upstream: &mut Upstream<RequestBody>,
+        sending: Option<impl Future<Output = Sent>>,
         outgoing: &Outgoing,
-    ) -> Result<Answer, (Failure, Cause)> {
+    ) -> Result<Response<ResponseBody>, (Failure, Cause)> {
         let mut wait = HeadWait::new(&self.config.server.timeouts, outgoing, link);
-        let sending = match &mut upstream {
-            Upstream::Alone(alone) => Some(alone.send(request)),
-            Upstream::Shared(stream) => {
-                stream.open(request).map_err(failure_to_open)?;
-                None
-            }
-        };
         let mut sending = pin!(sending);
-        let response = poll_fn(|cx| wait.poll_head(cx, &mut upstream, sending.as_mut())).await?;
+        let response = poll_fn(|cx| wait.poll_head(cx, upstream, sending.as_mut())).await?;
         if let Some(upload) = &outgoing.upload {
             upload.give_up_replay();
         }
@@ -219,12 +225,25 @@ impl Proxy {
                     cause,
                 ));
             }
-            poll_fn(|cx| wait.poll_let_go(cx, &mut upstream)).await;
+            poll_fn(|cx| wait.poll_let_go(cx, upstream)).await;
         }
-        Ok(Answer {
-            response,
-            upstream,
-            upload: outgoing.upload.clone(),
-        })
+        Ok(response)
+    }
+}
+
+/// Hands the request over; what brings the answer, where that is not the stream itself. No state of
+/// the exchange: the request would keep its place in it to the end.
+fn send(
+    exchange: &Exchange,
+    upstream: &mut Upstream<RequestBody>,
+    mut request: Request<RequestBody>,
+) -> Result<Option<impl Future<Output = Sent> + use<>>, (Failure, Cause)> {
+    exchange.inject(request.headers_mut());
+    match upstream {
+        Upstream::Alone(alone) => Ok(Some(alone.send(request))),
+        Upstream::Shared(stream) => {
+            stream.open(request).map_err(failure_to_open)?;
+            Ok(None)
+        }
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Exchange {
     pub(crate) end: End,
     /// A call of gRPC: what we answer ourselves is told in its terms.
     pub(crate) is_grpc: bool,
+    /// Its client is told what was done for it.
+    pub(super) wants_debug: bool,
     /// The tunnel that it became.
     pub(super) tunnel: Option<TunnelRecord>,
     is_finished: bool,
@@ -136,6 +138,7 @@ impl Exchange {
             status: 0,
             end: End::ClientGone,
             is_grpc: false,
+            wants_debug: false,
             tunnel: None,
             is_finished: false,
         })

@@ -27,7 +27,7 @@ const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
 pub(super) type Cause = Box<dyn std::error::Error>;
 
 /// What hyper hands back for a request that it was given.
-type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// The wait of one attempt.
 pub(super) struct HeadWait<'a> {

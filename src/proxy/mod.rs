@@ -30,12 +30,11 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
 use self::attempt::Answer;
-use self::check::{check, is_ping};
+use self::check::{Circumstances, check, is_ping};
 use self::client_watch::ClientWatch;
 use self::date::Dates;
 pub(crate) use self::downlink::{Downlink, OpenStream, Phase};
@@ -66,6 +65,14 @@ use crate::vhost::Host;
 const HTTP: &str = "http";
 /// ... and of those with TLS.
 const HTTPS: &str = "https";
+
+/// What a look at a request brought.
+enum Begun {
+    /// It is answered already.
+    Answered(Response<ReplyBody>),
+    /// It is to be carried to a backend of this host.
+    Asked(Box<Exchange>, Host, Outgoing),
+}
 
 /// Everything that exchanges of one worker share.
 pub(crate) struct Proxy {
@@ -149,76 +156,105 @@ impl Proxy {
     }
 
     /// Carries one request to its answer.
-    pub(crate) async fn handle(
+    ///
+    /// What needs no wait is done at once, so that the future keeps no more than what is still needed:
+    /// there is one for every request under way, and it is handed on several times.
+    pub(crate) fn handle(
         self: Rc<Self>,
         request: Request<ClientBody>,
         link: Rc<Downlink>,
-    ) -> Result<Response<ReplyBody>, Infallible> {
+    ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
+        let mut begun = self.begin(request, &link);
+        async move {
+            let response = match begun {
+                Begun::Answered(response) => response,
+                Begun::Asked(mut exchange, ref host, ref mut outgoing) => {
+                    let carried = self.carry(&mut exchange, host, outgoing).await;
+                    self.answer(exchange, carried)
+                }
+            };
+            Ok(announce_close(&link, response))
+        }
+    }
+
+    /// Looks at a request, and cleans it for its way up.
+    fn begin(&self, request: Request<ClientBody>, link: &Rc<Downlink>) -> Begun {
         let now = Instant::now();
         let (head, body) = request.into_parts();
         let is_ambiguous = link.begin(now, is_kept_by_client(&head));
         if is_ping(&head) {
             link.complete_unrecorded();
-            return Ok(announce_close(&link, reply::ping().map(ReplyBody::Full)));
+            return Begun::Answered(reply::ping().map(ReplyBody::Full));
         }
         let is_trusted = link.forwarding.is_trusted;
         let client = headers::effective_client(&head.headers, link.client_ip(), is_trusted);
-        let wants_debug = is_trusted && head.headers.contains_key("x-debug");
-        let mut exchange = Exchange::open(&self.sinks, &link, &head, (client, now));
-        let carried = match check(&head, is_ambiguous) {
-            Ok(host) => {
-                exchange.host = Some(host.clone());
-                self.carry(&mut exchange, host, head, body).await
-            }
+        let mut exchange = Exchange::open(&self.sinks, link, &head, (client, now));
+        exchange.wants_debug = is_trusted && head.headers.contains_key("x-debug");
+        let host = match check(&head, &Circumstances::of(link, is_ambiguous)) {
+            Ok(host) => host,
             Err(refusal) => {
                 // Where a head is wrong, what follows it is not to be relied on either.
                 link.close_after_response();
-                Err(refusal.into())
+                return Begun::Answered(self.answer(exchange, Err(refusal.into())));
             }
         };
+        exchange.host = Some(host.clone());
+        let mut outgoing = Outgoing::new(head, body, &link.forwarding, self.seat());
+        if link.is_stream() {
+            exchange.upload.clone_from(&outgoing.upload);
+        }
+        if !self.config.server.http_keep_alive {
+            outgoing.close_after();
+        }
+        Begun::Asked(exchange, host, outgoing)
+    }
+
+    fn answer(
+        &self,
+        exchange: Box<Exchange>,
+        carried: Result<Answer, OwnAnswer>,
+    ) -> Response<ReplyBody> {
         let trace_header = self.config.telemetry.trace_header.as_ref();
         let told = trace_header.and_then(|name| Some((name, trace_id(exchange.trace()?))));
         let mut response = match carried {
-            Ok(answer) => self.pass_on(exchange, answer, wants_debug),
-            Err(own) => self.answer_instead(exchange, own, wants_debug),
+            Ok(answer) => self.pass_on(exchange, answer),
+            Err(own) => self.answer_instead(exchange, own),
         };
         if let Some((name, id)) = told {
             response.headers_mut().insert(name, id);
         }
-        Ok(announce_close(&link, response))
+        response
     }
 
     /// Routes the request and attempts it until a backend answers.
     async fn carry(
         &self,
         exchange: &mut Exchange,
-        host: Host,
-        head: Parts,
-        body: ClientBody,
+        host: &Host,
+        outgoing: &mut Outgoing,
     ) -> Result<Answer, OwnAnswer> {
-        let mut outgoing = Outgoing::new(head, body, &exchange.link().forwarding, self.seat());
-        if exchange.link().is_stream() {
-            exchange.upload.clone_from(&outgoing.upload);
-        }
-        if !self.config.server.http_keep_alive {
-            outgoing.close_after();
-        }
-        let answered = match self.route(exchange, &host).await {
-            Ok(route) => match self.redirection(exchange, &host, &route, &outgoing) {
-                Some(to) => Err(OwnAnswer::Redirection(to)),
-                None => self
-                    .attempt_until_answered(exchange, &host, &route, &mut outgoing)
-                    .await
-                    .map_err(OwnAnswer::Refusal),
-            },
-            Err(refusal) => Err(refusal.into()),
-        };
+        let answered = self.route_and_attempt(exchange, host, outgoing).await;
         // While a backend's response goes on the body may, too: nothing is closed for that.
         let reads_on = answered.as_ref().is_ok_and(Answer::reads_on);
         if !reads_on && !outgoing.is_read_whole() {
             exchange.link().close_after_response();
         }
         answered
+    }
+
+    async fn route_and_attempt(
+        &self,
+        exchange: &mut Exchange,
+        host: &Host,
+        outgoing: &mut Outgoing,
+    ) -> Result<Answer, OwnAnswer> {
+        let route = self.route(exchange, host).await?;
+        if let Some(to) = self.redirection(exchange, host, &route, outgoing) {
+            return Err(OwnAnswer::Redirection(to));
+        }
+        self.attempt_until_answered(exchange, host, &route, outgoing)
+            .await
+            .map_err(OwnAnswer::Refusal)
     }
 
     async fn route(&self, exchange: &mut Exchange, host: &Host) -> Result<Route, Refusal> {
@@ -241,12 +277,7 @@ impl Proxy {
     }
 
     /// Turns a backend's answer into ours.
-    fn pass_on(
-        &self,
-        mut exchange: Box<Exchange>,
-        answer: Answer,
-        wants_debug: bool,
-    ) -> Response<ReplyBody> {
+    fn pass_on(&self, mut exchange: Box<Exchange>, answer: Answer) -> Response<ReplyBody> {
         let (mut head, incoming) = answer.response.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
         // RFC 9110 §15.5.22: a 426 names the protocol that is wanted, but not in HTTP/2 (RFC 9113
@@ -263,7 +294,7 @@ impl Proxy {
         }
         exchange.respond(head.status);
         add_hsts(&mut head.headers, &exchange);
-        if wants_debug {
+        if exchange.wants_debug {
             add_debug(&mut head.headers, &exchange, None);
         }
         if is_upgrade {

@@ -61,11 +61,10 @@ impl Proxy {
         &self,
         exchange: Box<Exchange>,
         own: OwnAnswer,
-        wants_debug: bool,
     ) -> Response<ReplyBody> {
         match own {
-            OwnAnswer::Refusal(refusal) => self.refuse(exchange, &refusal, wants_debug),
-            OwnAnswer::Redirection(to) => redirect_to(exchange, to, wants_debug),
+            OwnAnswer::Refusal(refusal) => self.refuse(exchange, &refusal),
+            OwnAnswer::Redirection(to) => redirect_to(exchange, to),
         }
     }
 
@@ -74,7 +73,6 @@ impl Proxy {
         &self,
         mut exchange: Box<Exchange>,
         refusal: &Refusal,
-        wants_debug: bool,
     ) -> Response<ReplyBody> {
         let answer = refusal.answer;
         let mut response = match exchange.is_grpc {
@@ -86,7 +84,7 @@ impl Proxy {
             exchange.respond(response.status());
         }
         add_hsts(response.headers_mut(), &exchange);
-        if wants_debug {
+        if exchange.wants_debug {
             add_debug(response.headers_mut(), &exchange, Some(answer.reason));
         }
         if self.config.telemetry.proxy_status
@@ -101,16 +99,12 @@ impl Proxy {
 }
 
 /// Sends a client elsewhere.
-fn redirect_to(
-    mut exchange: Box<Exchange>,
-    redirection: Redirection,
-    wants_debug: bool,
-) -> Response<ReplyBody> {
+fn redirect_to(mut exchange: Box<Exchange>, redirection: Redirection) -> Response<ReplyBody> {
     let mut response = reply::moved(redirection.status);
     let headers = response.headers_mut();
     headers.insert(LOCATION, redirection.location);
     exchange.respond(redirection.status);
-    if wants_debug {
+    if exchange.wants_debug {
         add_debug(headers, &exchange, None);
     }
     let link = Rc::clone(exchange.link());

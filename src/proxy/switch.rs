@@ -38,7 +38,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let Some((upstream, ahead, place)) = upstream.into_tunnel() else {
             let refusal = End::HttpProtocolError.into();
-            return self.refuse(exchange, &refusal, false);
+            return self.refuse(exchange, &refusal);
         };
         exchange.tunnel = Some(TunnelRecord::default());
         let protocol = head.headers.get(header::UPGRADE);

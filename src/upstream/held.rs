@@ -17,8 +17,8 @@ pub(crate) enum Upstream<B: RequestBody> {
     /// A connection of HTTP/1, moved by the exchange.
     Alone(Alone<B>),
     /// A stream on a connection of HTTP/2, which has a task of its own: what comes on it wakes those
-    /// who wait for it.
-    Shared(Stream<B>),
+    /// who wait for it. Boxed: most backends speak HTTP/1, and every exchange hands this on.
+    Shared(Box<Stream<B>>),
 }
 
 impl<B: RequestBody> Upstream<B> {

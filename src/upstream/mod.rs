@@ -154,7 +154,7 @@ impl<B: RequestBody> Upstreams<B> {
     ) -> Result<Upstream<B>, ConnectError> {
         if backend.scheme.is_http2() {
             let stream = self.acquire_shared(backend, notes).await?;
-            return Ok(Upstream::Shared(stream));
+            return Ok(Upstream::Shared(Box::new(stream)));
         }
         let alone = self.acquire_alone(backend, want, notes).await?;
         Ok(Upstream::Alone(alone))

@@ -7,7 +7,7 @@ use crate::listener::{Accepted, ClientStream, Downstream, Proxied, TlsFacts};
 use crate::route::Router;
 use crate::scoreboard::Seat;
 use crate::telemetry::HandshakeRecord;
-use crate::tls::{Loans, Terminations, Vhosts};
+use crate::tls::{HandshakeError, Loans, Terminations, Vhosts};
 
 /// What the HTTPS listeners show, and the certificates of single vhosts.
 pub(super) struct Certificates {
@@ -38,12 +38,14 @@ impl Certificates {
     }
 
     /// Brings a connection to where HTTP begins; `None` when its handshake failed, which is counted.
+    /// One that speaks HTTP without TLS goes on, to be told so.
     pub(super) async fn receive(
         &self,
         (accepted, proxied): (Accepted, Option<Proxied>),
         number: u64,
         seat: Seat,
     ) -> Option<Downstream> {
+        let mut misses_tls = false;
         let (stream, tls) = match self.terminations.of(accepted.asked) {
             None => (ClientStream::Plain(accepted.stream), None),
             // Boxed: plain connections would have room for it.
@@ -57,7 +59,11 @@ impl Certificates {
                     Err(error) => {
                         HandshakeRecord::count_failure(seat, error.word());
                         tracing::debug!(peer = %accepted.peer, %error, "no TLS");
-                        return None;
+                        let HandshakeError::PlainHttp(tcp) = error else {
+                            return None;
+                        };
+                        misses_tls = true;
+                        (ClientStream::Plain(tcp), None)
                     }
                 }
             }
@@ -65,6 +71,7 @@ impl Certificates {
         Some(Downstream {
             stream,
             tls,
+            misses_tls,
             peer: accepted.peer,
             local: accepted.local,
             proxied,

@@ -169,10 +169,8 @@ async fn serve(
     report(&channel, ToMaster::Ready).await;
     let ears = Ears::new(&channel, &log, &loans);
     let leave = ears.until_told_to_leave(&mut acceptors).await;
-    if let Some(watchdog) = &watchdog {
-        // It is leaving already.
-        watchdog.abort();
-    }
+    // It is leaving already.
+    watchdog.iter().for_each(|watchdog| watchdog.abort());
     seat.enter(State::Draining);
     let alone_limit = config.server.graceful_wait;
     let leave = leave.unwrap_or_else(|| acceptors.leave_alone(alone_limit));

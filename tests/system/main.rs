@@ -59,6 +59,7 @@ mod story;
 mod supervision;
 mod surroundings;
 mod tls_metrics;
+mod tls_oddities;
 mod tls_private_files;
 mod tls_sessions;
 mod tls_terms;
