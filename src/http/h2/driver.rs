@@ -74,7 +74,10 @@ impl<'a> Driver<'a> {
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(self.fail(&error)),
-                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(None) => {
+                    self.record_cut_head();
+                    return Poll::Ready(true);
+                }
                 Poll::Pending if self.is_too_much() => self.end(End::BadRequest),
                 Poll::Pending => match self.limits.poll(cx, &self.standing()) {
                     Poll::Pending => return Poll::Pending,
@@ -131,9 +134,7 @@ impl<'a> Driver<'a> {
             return true;
         }
         if !error.is_go_away() {
-            if self.conduct.borrow().open_head().is_some() {
-                self.record_open_head(0, End::ClientGone);
-            }
+            self.record_cut_head();
             return false;
         }
         self.link.cut(End::BadRequest);
@@ -155,6 +156,14 @@ impl<'a> Driver<'a> {
                 Refusal::Reset(_) => self.record(head, 400, End::BadRequest),
                 Refusal::TooLarge => self.record(head, 431, End::HeadTooLarge),
             }
+        }
+    }
+
+    /// The client left in the middle of a head.
+    fn record_cut_head(&self) {
+        let is_open = self.conduct.borrow().head_since().is_some();
+        if is_open && self.ended.is_none() {
+            self.record_open_head(0, End::ClientGone);
         }
     }
 
