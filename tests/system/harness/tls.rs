@@ -31,9 +31,6 @@ impl Authority {
         let name = format!("Authority {number}");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // OpenSSL takes a certificate whose issuer has its own name for one that signed itself.
-        let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, "authority of a test");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self { issuer }
     }
