@@ -35,11 +35,11 @@ impl Downlink {
             tls: from.tls.map(Rc::new),
             drain,
         };
-        Rc::new(Self::fresh(about, Some(from.stream), None))
+        Rc::new(Self::fresh(about, Some(from.stream), None, Instant::now()))
     }
 
     /// A stream on a connection.
-    pub(super) fn without_socket(connection: &Rc<Self>) -> Self {
+    pub(super) fn without_socket(connection: &Rc<Self>, now: Instant) -> Self {
         let about = About {
             peer: connection.peer,
             local: connection.local,
@@ -49,10 +49,15 @@ impl Downlink {
             tls: connection.tls.clone(),
             drain: connection.drain.clone(),
         };
-        Self::fresh(about, None, Some(Rc::clone(connection)))
+        Self::fresh(about, None, Some(Rc::clone(connection)), now)
     }
 
-    fn fresh(about: About, stream: Option<ClientStream>, connection: Option<Rc<Self>>) -> Self {
+    fn fresh(
+        about: About,
+        stream: Option<ClientStream>,
+        connection: Option<Rc<Self>>,
+        now: Instant,
+    ) -> Self {
         Self {
             peer: about.peer,
             local: about.local,
@@ -73,7 +78,7 @@ impl Downlink {
             complete: RefCell::default(),
             switch: RefCell::default(),
             phase: Cell::new(Phase::Idle),
-            phase_began: Cell::new(Instant::now()),
+            phase_began: Cell::new(now),
             read: Cell::new(0),
             written: Cell::new(0),
             written_before: Cell::new(0),
