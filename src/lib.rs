@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub(crate) mod control;
 pub(crate) mod credentials;
+pub(crate) mod deadline;
 pub(crate) mod drain;
 pub(crate) mod error;
 pub(crate) mod http;

@@ -15,10 +15,10 @@ use super::stall::Stall;
 use tokio::io::AsyncWrite;
 
 use crate::config::Timeouts;
+use crate::deadline::{Deadline, after};
 use crate::error::End;
 use crate::listener::ClientStream;
 use crate::proxy::{Downlink, Phase};
-use crate::relay::{Deadline, after};
 
 /// The answer to a head that takes too long.
 const TOO_SLOW: &[u8] =

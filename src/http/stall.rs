@@ -7,8 +7,8 @@
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use crate::deadline::{Deadline, after};
 use crate::proxy::Downlink;
-use crate::relay::{Deadline, after};
 
 /// The watch over writes that the kernel does not take.
 #[derive(Default)]

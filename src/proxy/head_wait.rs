@@ -15,8 +15,9 @@ use super::outgoing::Outgoing;
 use super::retry::{Failure, Reached};
 use super::{ClientWatch, Downlink};
 use crate::config::Timeouts;
+use crate::deadline::{after, earlier};
 use crate::error::End;
-use crate::relay::{Deadline, RequestBody, Upload, after, earlier};
+use crate::relay::{RequestBody, Upload};
 use crate::upstream::{AnswerError, ConnectError, OpenError, ResponseBody, Upstream};
 
 /// How long a body is held back for a backend that ignores `Expect` (RFC 9110 §10.1.1: a client
@@ -35,7 +36,6 @@ pub(super) struct HeadWait<'a> {
     outgoing: &'a Outgoing,
     link: &'a Downlink,
     sent_at: Instant,
-    deadline: Deadline,
     watch: ClientWatch,
 }
 
@@ -55,7 +55,6 @@ impl<'a> HeadWait<'a> {
             outgoing,
             link,
             sent_at: Instant::now(),
-            deadline: Deadline::default(),
             watch: ClientWatch::default(),
         }
     }
@@ -79,7 +78,7 @@ impl<'a> HeadWait<'a> {
             } else if self.is_client_gone(cx) {
                 (End::ClientGone, "client reset its connection")
             } else {
-                match ready!(self.poll_limits(cx)) {
+                match ready!(self.poll_limits(cx, upstream)) {
                     Waited::BodyReleased => continue,
                     Waited::TooLong(end) => (end, "silent for longer than the limit"),
                 }
@@ -118,7 +117,7 @@ impl<'a> HeadWait<'a> {
     ) -> Poll<()> {
         match upstream.poll_drive(cx) {
             Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => self.poll_limits(cx).map(|_| ()),
+            Poll::Pending => self.poll_limits(cx, upstream).map(|_| ()),
         }
     }
 
@@ -132,11 +131,15 @@ impl<'a> HeadWait<'a> {
         self.outgoing.upload.as_deref()
     }
 
-    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Waited> {
+    fn poll_limits(
+        &self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream<RequestBody>,
+    ) -> Poll<Waited> {
         let is_held_back = self.upload().is_some_and(Upload::is_held_back);
         let gate = is_held_back.then(|| self.sent_at + CONTINUE_LIMIT);
         let limit = self.limit();
-        ready!(self.deadline.poll(cx, earlier(gate, limit)));
+        ready!(upstream.deadline().poll(cx, earlier(gate, limit)));
         if limit.is_some_and(|limit| limit <= Instant::now()) {
             let is_clients_turn = self.upload().is_some_and(Upload::is_starved);
             return Poll::Ready(Waited::TooLong(match is_clients_turn {

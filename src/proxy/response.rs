@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::ClientWatch;
 use super::exchange::Exchange;
+use crate::deadline::after;
 use crate::error::End;
-use crate::relay::{Deadline, RequestBody, Upload, after};
+use crate::relay::{RequestBody, Upload};
 use crate::upstream::{AnswerError, ResponseBody, Upstream};
 
 /// The body that hyper sends to the client.
@@ -33,7 +34,6 @@ pub(crate) struct Relay {
     incoming: ResponseBody,
     source: Option<Source>,
     idle_limit: Option<Duration>,
-    deadline: Deadline,
     moved_at: Instant,
     moved_bytes: u64,
     /// What a client of HTTP/2 is told where it breaks.
@@ -90,7 +90,6 @@ impl Relay {
                 exchange,
             }),
             idle_limit,
-            deadline: Deadline::default(),
             moved_at: Instant::now(),
             moved_bytes: 0,
             reason: h2::Reason::INTERNAL_ERROR,
@@ -120,10 +119,11 @@ impl Relay {
         let polled = Pin::new(&mut self.incoming).poll_frame(body_cx);
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.moved_at = Instant::now();
                 // hyper asks for nothing more after trailers, nor where the length is reached.
                 if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.end(End::Ok);
+                } else {
+                    self.moved_at = Instant::now();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -152,26 +152,19 @@ impl Relay {
 
     /// Silence is measured over both directions: a backend that still reads is not silent.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(source) = &self.source {
-            let (written, read) = source.upstream.moved();
-            let moved = written + read;
-            if moved != self.moved_bytes {
-                self.moved_bytes = moved;
-                self.moved_at = Instant::now();
-            }
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        let (written, read) = source.upstream.moved();
+        let moved = written + read;
+        if moved != self.moved_bytes {
+            self.moved_bytes = moved;
+            self.moved_at = Instant::now();
         }
-        match self
-            .deadline
-            .poll(cx, after(self.moved_at, self.idle_limit))
-        {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
-                if let Some(source) = &self.source {
-                    source.upstream.distrust();
-                }
-                self.break_off(cx, End::ReadTimeout)
-            }
-        }
+        let at = after(self.moved_at, self.idle_limit);
+        ready!(source.upstream.deadline().poll(cx, at));
+        source.upstream.distrust();
+        self.break_off(cx, End::ReadTimeout)
     }
 
     /// An error makes hyper drop what it has not yet written, perhaps even the head. So it is told

@@ -4,14 +4,12 @@
 //! its way down carries the exchange itself and lives in `proxy::response`.
 
 mod client_body;
-mod deadline;
 mod frames;
 mod interim;
 mod tunnel;
 mod upload;
 
 pub(crate) use client_body::ClientBody;
-pub(crate) use deadline::{Deadline, after, earlier};
 pub(crate) use interim::{Interim, head_bytes};
 pub(crate) use tunnel::{Closing, Side, TunnelEnd, TunnelOver, TunnelTerms, TunnelTraffic, tunnel};
 pub(crate) use upload::{RequestBody, Upload};

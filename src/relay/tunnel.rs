@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::direction::{Direction, Failure};
 use super::frames::Frames;
-use super::{Deadline, after};
+use crate::deadline::{Deadline, after};
 
 /// Silence allowed once the client has closed its side. The backend may still send, but one that
 /// never answers a close must not keep the tunnel for ever.

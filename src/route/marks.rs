@@ -208,6 +208,11 @@ impl Marks {
         }
     }
 
+    /// Whether no host has a mark, which is how it is nearly always.
+    pub(super) fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
     /// The backends that are held for dead, so many at most, in no order.
     pub(super) fn report(&self, limit: usize, now: Instant) -> Vec<DeadReport> {
         let marks = self.hosts.iter();

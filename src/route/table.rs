@@ -4,15 +4,17 @@
 //! the worker alone.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use foldhash::HashMap;
+
 use super::lookup::{Key, SUFFIX_LABELS, keys};
 use super::marks::Marks;
 use super::{Asked, DeadReport, Lookup, Marked, Route, RouteError, RouteStore, Source, Suspect};
+use crate::balance::BackendSet;
 use crate::telemetry::{self, Event};
 use crate::vhost::{Frontend, Host};
 
@@ -153,9 +155,13 @@ impl LocalMarks {
     ) -> Result<Route, RouteError> {
         let frontend = frontend.ok_or(RouteError::NotFound)?;
         let mut marks = self.0.borrow_mut();
+        let dead = match marks.is_empty() {
+            true => BackendSet::default(),
+            false => marks.dead(host, frontend, None, Instant::now()),
+        };
         Ok(Route {
             frontend: Rc::clone(frontend),
-            dead: marks.dead(host, frontend, None, Instant::now()),
+            dead,
             options: None,
             source,
             age: Duration::ZERO,

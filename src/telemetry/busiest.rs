@@ -6,7 +6,9 @@
 //! as busy as the quietest with a place take it; so the places change seldom, and a series ends
 //! only when its vhost is quiet in all workers. Worker-private but for the places themselves.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use foldhash::HashMap;
 
 use super::names::OTHER_VHOSTS;
 use crate::scoreboard::{Counter, Seat, Visit, shown_name};
@@ -45,7 +47,7 @@ impl Busiest {
                 .collect(),
             places,
             hits: vec![0; count + 1],
-            watched: HashMap::new(),
+            watched: HashMap::default(),
             left: ROUND,
             seat,
         }

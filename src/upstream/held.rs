@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::link::{Alone, Place};
 use super::shared::Stream;
 use super::{RequestBody, UpstreamIo};
+use crate::deadline::Deadline;
 use crate::streams::StreamIo;
 
 /// A backend, in use. Dropping it ends what is under way.
@@ -39,6 +40,14 @@ impl<B: RequestBody> Upstream<B> {
                 stream.poll_upload(cx);
                 Poll::Pending
             }
+        }
+    }
+
+    /// The timer for what the exchange waits for.
+    pub(crate) fn deadline(&mut self) -> &mut Deadline {
+        match self {
+            Self::Alone(alone) => alone.deadline(),
+            Self::Shared(stream) => stream.deadline(),
         }
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct Wire {
     pub(crate) peer: SocketAddr,
     /// The next read asks the kernel first whether the connection is still idle and open.
     must_probe: Cell<bool>,
+    /// There was nothing to read in this turn of the driver. Readiness changes between two turns only,
+    /// and hyper asks several times in each.
+    is_dry: Cell<bool>,
 }
 
 impl Wire {
@@ -40,7 +43,13 @@ impl Wire {
             bytes_read: Cell::new(0),
             peer,
             must_probe: Cell::new(false),
+            is_dry: Cell::new(false),
         }
+    }
+
+    /// The driver begins a turn.
+    pub(super) fn begin_turn(&self) {
+        self.is_dry.set(false);
     }
 
     /// Starts counting anew, for a further exchange.
@@ -232,10 +241,14 @@ impl hyper::rt::Read for WireIo {
         if self.wire.must_probe.take() {
             self.stream.probe()?;
         }
+        if self.wire.is_dry.get() {
+            return Poll::Pending;
+        }
         let stream = Pin::new(&mut self.stream);
-        let count = ready!(crate::sys::poll_read_into(stream, cx, cursor, |_| ()))?;
+        let polled = crate::sys::poll_read_into(stream, cx, cursor, |_| ());
+        self.wire.is_dry.set(polled.is_pending());
         let read = &self.wire.bytes_read;
-        read.set(read.get() + count as u64);
+        read.set(read.get() + ready!(polled)? as u64);
         Poll::Ready(Ok(()))
     }
 }

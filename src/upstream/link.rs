@@ -22,12 +22,14 @@ use tokio::task::unconstrained;
 use super::io::{UpstreamIo, Wire, WireIo};
 use super::pool::Claim;
 use super::{Origin, RequestBody};
+use crate::deadline::Deadline;
 
 /// A connection without its place in the pool.
 pub(super) struct Link<B: RequestBody> {
     sender: SendRequest<B>,
     drive: Drive<B>,
     pub(super) wire: Rc<Wire>,
+    deadline: Deadline,
 }
 
 /// How far the driver is. Once over it is taken apart: a request that it had not begun with goes
@@ -51,6 +53,7 @@ impl<B: RequestBody> Link<B> {
             sender,
             drive: Drive::On(Box::new(driver)),
             wire,
+            deadline: Deadline::default(),
         }
     }
 
@@ -58,6 +61,7 @@ impl<B: RequestBody> Link<B> {
         let Drive::On(driver) = &mut self.drive else {
             return Poll::Ready(Ok(()));
         };
+        self.wire.begin_turn();
         // Not `poll`: it would shut the socket down that a tunnel still needs.
         let result = ready!(driver.poll_without_shutdown(cx));
         let over = mem::replace(&mut self.drive, Drive::Failed);
@@ -125,6 +129,12 @@ impl<B: RequestBody> Alone<B> {
     /// A connection may be over while the rest of a response is still to be read from its body.
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         self.link.poll_drive(cx)
+    }
+
+    /// The timer for what its exchange waits for. One for all exchanges on the connection: making it
+    /// costs more than moving it.
+    pub(super) fn deadline(&mut self) -> &mut Deadline {
+        &mut self.link.deadline
     }
 
     /// What was sent and received since it was acquired.

@@ -10,12 +10,13 @@
 //! given is freed by the claim in it and goes to the next.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::mem;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 /// Waiters for each claim that may exist; more are turned away at once.

@@ -15,21 +15,25 @@ pub(super) struct Certificates {
     vhosts: Vhosts,
 }
 
+/// Where certificates of vhosts come from: those in Redis are where routes are. A worker that is
+/// another user than the master asks it for files that it may not open.
+pub(super) fn vhosts(
+    config: &Config,
+    router: &Rc<Router>,
+    loans: &Rc<Loans>,
+    seat: Seat,
+) -> Vhosts {
+    let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
+    let loans = config.identity.as_ref().map(|_| Rc::clone(loans));
+    Vhosts::new((config.certificates.clone(), loans), store, seat)
+}
+
 impl Certificates {
-    /// As the configuration has it; certificates of vhosts are in Redis where routes are. A worker
-    /// that is another user than the master asks it for files that it may not open.
-    pub(super) fn new(
-        config: &Config,
-        terminations: Terminations,
-        router: &Rc<Router>,
-        loans: &Rc<Loans>,
-        seat: Seat,
-    ) -> Self {
-        let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
-        let loans = config.identity.as_ref().map(|_| Rc::clone(loans));
+    /// What the listeners show, and what is shown in place of it.
+    pub(super) fn new(terminations: Terminations, vhosts: Vhosts) -> Self {
         Self {
             terminations,
-            vhosts: Vhosts::new((config.certificates.clone(), loans), store, seat),
+            vhosts,
         }
     }
 

@@ -145,8 +145,8 @@ async fn serve(
     let (drain, watch) = Drain::new();
     let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
     let loans = Rc::new(Loans::new(Rc::clone(&channel)));
-    let terminations = inheritance.terminations;
-    let certificates = Certificates::new(&config, terminations, &proxy.router, &loans, seat);
+    let vhosts = certificates::vhosts(&config, &proxy.router, &loans, seat);
+    let certificates = Certificates::new(inheritance.terminations, vhosts);
     let reception = Reception::new(Rc::clone(&proxy), certificates, seat, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
@@ -167,11 +167,7 @@ async fn serve(
     let _leak = tokio::task::spawn_local(leak::provoke(seat));
     seat.enter(State::Serving);
     report(&channel, ToMaster::Ready).await;
-    let ears = Ears {
-        channel: &channel,
-        log: &log,
-        loans: &loans,
-    };
+    let ears = Ears::new(&channel, &log, &loans);
     let leave = ears.until_told_to_leave(&mut acceptors).await;
     // It is leaving already.
     watchdog.iter().for_each(|watchdog| watchdog.abort());

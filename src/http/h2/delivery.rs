@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 
+use crate::deadline::{Deadline, after};
 use crate::error::End;
 use crate::proxy::{Downlink, ReplyBody};
-use crate::relay::{Deadline, after};
 use crate::streams::{Pump, PumpError};
 
 /// Bytes that a client has to make room for within the limit, where something waits for it: with less

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::config::Timeouts;
-use crate::relay::{Deadline, after, earlier};
+use crate::deadline::{Deadline, after, earlier};
 
 /// How long a client may take to answer the end of its connection (RFC 9113 §6.8).
 const GOAWAY_LIMIT: Duration = Duration::from_secs(5);

@@ -37,11 +37,11 @@ impl Downlink {
             misses_tls: from.misses_tls,
             drain,
         };
-        Rc::new(Self::fresh(about, Some(from.stream), None))
+        Rc::new(Self::fresh(about, Some(from.stream), None, Instant::now()))
     }
 
     /// A stream on a connection.
-    pub(super) fn without_socket(connection: &Rc<Self>) -> Self {
+    pub(super) fn without_socket(connection: &Rc<Self>, now: Instant) -> Self {
         let about = About {
             peer: connection.peer,
             local: connection.local,
@@ -52,10 +52,15 @@ impl Downlink {
             misses_tls: connection.misses_tls,
             drain: connection.drain.clone(),
         };
-        Self::fresh(about, None, Some(Rc::clone(connection)))
+        Self::fresh(about, None, Some(Rc::clone(connection)), now)
     }
 
-    fn fresh(about: About, stream: Option<ClientStream>, connection: Option<Rc<Self>>) -> Self {
+    fn fresh(
+        about: About,
+        stream: Option<ClientStream>,
+        connection: Option<Rc<Self>>,
+        now: Instant,
+    ) -> Self {
         Self {
             peer: about.peer,
             local: about.local,
@@ -77,7 +82,7 @@ impl Downlink {
             complete: RefCell::default(),
             switch: RefCell::default(),
             phase: Cell::new(Phase::Idle),
-            phase_began: Cell::new(Instant::now()),
+            phase_began: Cell::new(now),
             read: Cell::new(0),
             written: Cell::new(0),
             written_before: Cell::new(0),

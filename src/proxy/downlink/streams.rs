@@ -47,7 +47,9 @@ impl Drop for OpenStream {
             if self.link.drain.lasts() {
                 trunk.lasting.set(trunk.lasting.get().saturating_sub(1));
             }
-            trunk.idle_since.set(Some(Instant::now()));
+            if trunk.open.get() == 0 {
+                trunk.idle_since.set(Some(Instant::now()));
+            }
         }
     }
 }
@@ -57,7 +59,7 @@ impl Downlink {
     pub(crate) fn open_stream(self: &Rc<Self>, id: u32, now: Instant) -> OpenStream {
         self.enter(Phase::Busy, now);
         self.requests.set(self.requests.get() + 1);
-        let mut stream = Self::without_socket(self);
+        let mut stream = Self::without_socket(self, now);
         stream.stream_id = id;
         stream.requests = Cell::new(self.requests.get() - 1);
         let trunk = self.trunk.get_or_init(Trunk::default);

@@ -16,6 +16,7 @@ use http::{HeaderValue, Request, Response};
 
 use super::request::{switching, translate, websocket_key};
 use super::{Lease, Sender};
+use crate::deadline::Deadline;
 use crate::streams::{Pump, PumpError, StreamBody, StreamIo};
 use crate::upstream::{Origin, RequestBody, ResponseBody};
 
@@ -27,6 +28,7 @@ pub(crate) struct Stream<B: RequestBody> {
     websocket: Option<(HeaderValue, SendStream<Bytes>)>,
     tunnel: Option<StreamIo>,
     sent: u64,
+    deadline: Deadline,
     /// Bytes that the connection had read when this stream was last known to be well.
     heard: u64,
     lease: Lease<Origin, Sender>,
@@ -67,6 +69,7 @@ impl<B: RequestBody> Stream<B> {
             websocket: None,
             tunnel: None,
             sent: 0,
+            deadline: Deadline::default(),
             heard: lease.value.wire.bytes_read.get(),
             lease,
         }
@@ -151,6 +154,10 @@ impl<B: RequestBody> Stream<B> {
             upload.reset(Reason::CANCEL);
         }
         self.upload = None;
+    }
+
+    pub(in crate::upstream) fn deadline(&mut self) -> &mut Deadline {
+        &mut self.deadline
     }
 
     /// Bytes of the request's body that were handed to the connection.
