@@ -13,8 +13,9 @@ mod termination;
 mod tickets;
 mod vhosts;
 
+pub(crate) use failure::HandshakeError;
 pub(crate) use lending::lend;
 pub(crate) use loans::Loans;
 pub(crate) use termination::Terminations;
-pub(crate) use tickets::TicketKeys;
+pub(crate) use tickets::TicketMemory;
 pub(crate) use vhosts::Vhosts;

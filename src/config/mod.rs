@@ -11,7 +11,6 @@
 mod access_log;
 mod backend_tls;
 mod check;
-mod cipher_list;
 mod driver_url;
 mod file;
 mod findings;
@@ -50,7 +49,6 @@ pub(crate) use access_log::MAX_LOGS;
 pub use access_log::{AccessLog, Filter, Masks, NameSet, Names, Queue, Syslog, Target};
 pub use backend_tls::BackendTls;
 pub(crate) use check::check;
-pub use cipher_list::Suite;
 pub(crate) use findings::Findings;
 pub use https::{HttpsBind, Pair};
 pub(crate) use load::find;
@@ -62,7 +60,7 @@ pub use telemetry::{
     Exemplars, ExportQueue, Exporter, Level, Limits, Logs, MetricsPush, Propagator, Sampler,
     Signal, Story, Telemetry, Temporality, Traces,
 };
-pub use tls_terms::{TlsTerms, Versions};
+pub use tls_terms::{Suite, TlsTerms, Versions};
 pub use variables::Variable;
 
 /// Everything that the proxy was told, after all checks.

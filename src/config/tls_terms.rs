@@ -3,12 +3,16 @@
 //! They are written in the words of OpenSSL, as Node took them, and mean what can be spoken here;
 //! what cannot be honoured is told by its name, with what happens instead.
 
+mod cipher_list;
+
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
-use super::cipher_list::{CipherList, SUITES, Suite};
+pub use cipher_list::Suite;
+use cipher_list::{CipherList, SUITES};
+
 use super::findings::Findings;
 use super::https_file::WrittenTerms;
 use super::values::schema;

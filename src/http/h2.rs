@@ -10,6 +10,7 @@ mod driver;
 mod frames;
 mod io;
 mod limits;
+mod patience;
 mod stream;
 mod websocket;
 
@@ -43,8 +44,9 @@ const SEND_BUFFER: usize = 32 << 10;
 /// Bytes that small frames of requests take up beside what is in them, in all streams of a connection
 /// together: some ten thousand messages that wait for slow backends.
 const FRAMES_BYTES: usize = 4 << 20;
-/// Streams that the client may reset before we have looked at them: the guard against rapid reset.
-const PENDING_RESETS: usize = 20;
+/// Streams that the client may reset before we have looked at them: all of them once, as one that is
+/// closed may. More often it runs out of patience ([`patience`]).
+const PENDING_RESETS: usize = STREAMS as usize;
 /// Streams that we reset for the client's mistakes before its connection ends. A client that has not yet
 /// heard of our limit may open some too many.
 const LOCAL_RESETS: usize = 256;

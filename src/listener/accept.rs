@@ -37,6 +37,8 @@ pub(crate) struct Downstream {
     pub(crate) stream: ClientStream,
     /// What was agreed on, if it speaks TLS.
     pub(crate) tls: Option<TlsFacts>,
+    /// The listener expects TLS, and the client began without it.
+    pub(crate) misses_tls: bool,
     /// Who came; an IPv4 address is never in its mapped IPv6 form.
     pub(crate) peer: SocketAddr,
     /// The address that was connected to.

@@ -14,6 +14,8 @@ pub(crate) struct TlsFacts {
     pub(crate) certificate: &'static str,
     /// The name that the client asked for (SNI, RFC 6066 §3), in lower case.
     pub(crate) name: Option<Rc<str>>,
+    /// Whether requests on it must be for that name (`strictSni`).
+    pub(crate) is_strict: bool,
     /// Whether an earlier session was resumed.
     pub(crate) is_resumed: bool,
     /// Whether HTTP/2 was agreed on (ALPN).

@@ -7,7 +7,7 @@ use super::log;
 use super::supervisor::Terms;
 use crate::config::{Config, Loaded};
 use crate::listener::{self, Activated, Listeners};
-use crate::tls::{Terminations, TicketKeys};
+use crate::tls::{Terminations, TicketMemory};
 
 /// What one generation of workers is forked with.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Deployment {
     /// What its HTTPS listeners show.
     pub(super) terminations: Terminations,
     /// Shared by all generations, so that sessions resume on any of their workers.
-    pub(super) tickets: TicketKeys,
+    pub(super) tickets: TicketMemory,
     /// One socket an address, which all workers share.
     pub(super) admin: Listeners,
     /// What new workers write their logs to.
@@ -39,9 +39,9 @@ impl Deployment {
         let taking_over = "taking over the service manager's sockets";
         let mut activated = Activated::take().map_err(Unprepared::when(taking_over))?;
         let workers = config.server.workers;
-        let tickets =
-            TicketKeys::create().map_err(Unprepared::when("making the keys of session tickets"))?;
-        let terminations = terminations(&config, tickets)?;
+        let tickets = TicketMemory::create()
+            .map_err(Unprepared::when("making the keys of session tickets"))?;
+        let terminations = terminations(&config, &tickets)?;
         let listeners = listener::bind(&config.addresses(), workers, &mut activated)
             .map_err(Unprepared::when("binding the listening sockets"))?;
         let admin = listener::bind(&config.admin.bind, 1, &mut activated)
@@ -67,7 +67,7 @@ impl Deployment {
         let Loaded { config, text } = loaded;
         let workers = config.server.workers;
         let mut none = Activated::default();
-        let terminations = terminations(&config, self.tickets)?;
+        let terminations = terminations(&config, &self.tickets)?;
         let listeners = listener::rebind(&self.listeners, &config.addresses(), workers, &mut none)
             .map_err(Unprepared::when("binding the listening sockets"))?;
         let admin = listener::rebind(&self.admin, &config.admin.bind, 1, &mut none)
@@ -79,7 +79,7 @@ impl Deployment {
             text,
             listeners,
             terminations,
-            tickets: self.tickets,
+            tickets: self.tickets.clone(),
             admin,
             logs,
         })
@@ -100,9 +100,9 @@ impl Deployment {
 /// What the HTTPS listeners show, read as root.
 pub(super) fn terminations(
     config: &Config,
-    tickets: TicketKeys,
+    tickets: &TicketMemory,
 ) -> Result<Terminations, Unprepared> {
-    Terminations::load(config, tickets).map_err(Unprepared::when("reading the certificates"))
+    Terminations::load(config, tickets.keys).map_err(Unprepared::when("reading the certificates"))
 }
 
 impl Unprepared {

@@ -161,7 +161,7 @@ impl Master {
     /// The keys of session tickets are replaced from time to time; with it woken often enough, this
     /// may be a little late.
     fn renew_tickets(&self) {
-        if let Err(error) = self.current.tickets.rotate_if_due() {
+        if let Err(error) = self.current.tickets.keys.rotate_if_due() {
             problem("making new keys of session tickets", &error);
         }
     }

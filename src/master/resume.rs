@@ -17,7 +17,7 @@ use crate::control::Why;
 use crate::listener::Listeners;
 use crate::scoreboard::{Reload, Scoreboard};
 use crate::telemetry::{self, Lifecycle, OnceAMinute, emit};
-use crate::tls::{Terminations, TicketKeys};
+use crate::tls::{Terminations, TicketMemory};
 
 impl Master {
     /// Takes over; the first events say what follows: a new image starts a generation of its own, one
@@ -137,15 +137,15 @@ fn board(handover: &Handover, loaded: &Loaded) -> Result<(Scoreboard, bool), Unp
 
 /// The keys that were handed over, so that sessions go on; new ones where there are none, or where
 /// they are of another layout, which costs each client one handshake in full.
-fn tickets(handover: &Handover) -> Result<TicketKeys, Unprepared> {
+fn tickets(handover: &Handover) -> Result<TicketMemory, Unprepared> {
     let failed = || Unprepared::when("taking over the keys of session tickets");
     if let Some(number) = handover.state.tickets {
         let memory = handover.copy(number).map_err(failed())?;
-        if let Some(old) = TicketKeys::take_over(memory).map_err(failed())? {
+        if let Some(old) = TicketMemory::take_over(memory).map_err(failed())? {
             return Ok(old);
         }
     }
-    TicketKeys::create().map_err(failed())
+    TicketMemory::create().map_err(failed())
 }
 
 /// What is in force until a new generation is.
@@ -165,7 +165,7 @@ fn current(
     let (logs, terminations) = match state.failure {
         Some(_) => (
             log::open_all(&was.config).map_err(Unprepared::when("opening the access log"))?,
-            deployment::terminations(&was.config, tickets)?,
+            deployment::terminations(&was.config, &tickets)?,
         ),
         None => (
             was.config.server.access_logs.iter().map(|_| None).collect(),

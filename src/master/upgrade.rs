@@ -211,7 +211,7 @@ impl Master {
         state.listeners = self.current.listeners.hand_over(|it| luggage.add(it));
         state.admin = self.current.admin.hand_over(|it| luggage.add(it));
         state.board = self.scoreboard.memory().map(|memory| luggage.add(memory));
-        state.tickets = Some(luggage.add(self.current.tickets.memory()));
+        state.tickets = Some(luggage.add(self.current.tickets.as_fd()));
         let standings = self.supervisor.standings(Instant::now());
         let workers = &self.workers;
         let handed = standings.into_iter();

@@ -4,12 +4,35 @@ use http::request::Parts;
 use http::{Method, StatusCode, header};
 
 use super::reply::{self, Answer};
-use super::{Refusal, headers};
+use super::{Downlink, Refusal, headers};
 use crate::error::End;
 use crate::vhost::Host;
 
+/// What the connection adds to a head.
+#[derive(Default)]
+pub(super) struct Circumstances<'a> {
+    /// The head carries both framings.
+    is_ambiguous: bool,
+    /// It came without TLS where TLS is expected.
+    misses_tls: bool,
+    /// The only host that the connection is for.
+    only_for: Option<&'a str>,
+}
+
+impl<'a> Circumstances<'a> {
+    /// Those of a request on this connection.
+    pub(super) fn of(link: &'a Downlink, is_ambiguous: bool) -> Self {
+        let tls = link.tls.as_ref().filter(|tls| tls.is_strict);
+        Self {
+            is_ambiguous,
+            misses_tls: link.misses_tls,
+            only_for: tls.and_then(|tls| tls.name.as_deref()),
+        }
+    }
+}
+
 /// Checks a head as far as it can be without a route; the host that it asks for.
-pub(super) fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
+pub(super) fn check(head: &Parts, around: &Circumstances<'_>) -> Result<Host, Refusal> {
     let bad = |reason| Refusal {
         end: End::BadRequest,
         answer: Answer {
@@ -17,7 +40,10 @@ pub(super) fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
             ..reply::answer(End::BadRequest)
         },
     };
-    if is_ambiguous {
+    if around.misses_tls {
+        return Err(bad("http was spoken to a port of https"));
+    }
+    if around.is_ambiguous {
         return Err(bad("both content-length and transfer-encoding"));
     }
     if !headers::is_only_chunked(&head.headers) {
@@ -32,7 +58,14 @@ pub(super) fn check(head: &Parts, is_ambiguous: bool) -> Result<Host, Refusal> {
     let host = headers::host_of(&head.uri, &head.headers)
         .map_err(|_| bad("more than one host header"))?
         .ok_or(End::NoHost)?;
-    Host::parse(host).map_err(|_| bad("host is not a name"))
+    let host = Host::parse(host).map_err(|_| bad("host is not a name"))?;
+    if around.only_for.is_some_and(|name| name != host.as_str()) {
+        // RFC 9110 §15.5.20: the client may ask again on a connection of its own for that host.
+        let mut refusal = bad("the connection is for another host");
+        refusal.answer.status = StatusCode::MISDIRECTED_REQUEST;
+        return Err(refusal);
+    }
+    Ok(host)
 }
 
 /// `Host: __ping__`, exactly so, whatever the method and path (Hipache's `lib/worker.js`).
@@ -89,12 +122,37 @@ mod tests {
             (head("OPTIONS", "*", &["a.test"]), false, Ok("a.test")),
         ];
         for (head, is_ambiguous, expected) in cases {
-            let checked = check(&head, is_ambiguous);
+            let around = Circumstances {
+                is_ambiguous,
+                ..Circumstances::default()
+            };
+            let checked = check(&head, &around);
             let got = checked
                 .as_ref()
                 .map(Host::as_str)
                 .map_err(|refusal| (refusal.end, refusal.answer.reason));
             assert_eq!(got, expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_may_be_for_one_host_or_for_none() {
+        let cases = [
+            (false, None, Ok("a.test")),
+            (false, Some("a.test"), Ok("a.test")),
+            (false, Some("b.test"), Err(StatusCode::MISDIRECTED_REQUEST)),
+            (true, None, Err(StatusCode::BAD_REQUEST)),
+        ];
+        for (misses_tls, only_for, expected) in cases {
+            let around = Circumstances {
+                is_ambiguous: false,
+                misses_tls,
+                only_for,
+            };
+            let checked = check(&head("GET", "/", &["A.test:443"]), &around);
+            let got = checked.as_ref().map(Host::as_str);
+            let got = got.map_err(|refusal| refusal.answer.status);
+            assert_eq!(got, expected, "{misses_tls} {only_for:?}");
         }
     }
 

@@ -64,6 +64,8 @@ pub(crate) struct Downlink {
     pub(crate) forwarding: Rc<Forwarding>,
     /// What was agreed on with the client, if it speaks TLS.
     pub(crate) tls: Option<Rc<TlsFacts>>,
+    /// The listener expects TLS, and the client began without it.
+    pub(crate) misses_tls: bool,
     /// What a tunnel on this connection carried.
     pub(crate) traffic: TunnelTraffic,
     /// The heads among what was written.

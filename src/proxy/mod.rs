@@ -15,6 +15,7 @@ pub(crate) mod headers;
 mod hints;
 mod outgoing;
 mod own_answers;
+mod passed_on;
 mod persistence;
 mod redirect;
 mod refusal;
@@ -30,11 +31,10 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version};
-use http_body::Body;
+use http::{HeaderValue, Request, Response};
 
 use self::attempt::Answer;
-use self::check::{check, is_ping};
+use self::check::{Circumstances, check, is_ping};
 use self::client_watch::ClientWatch;
 use self::date::Dates;
 pub(crate) use self::downlink::{Downlink, OpenStream, Phase};
@@ -42,15 +42,14 @@ pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
 use self::outgoing::Outgoing;
-use self::own_answers::{OwnAnswer, add_hsts};
+use self::own_answers::OwnAnswer;
 use self::persistence::{announce_close, is_kept_by_client};
 use self::refusal::Refusal;
 use self::reply::Pages;
-use self::response::Relay;
 pub(crate) use self::response::ReplyBody;
 use self::retry::RetryBudget;
 pub(crate) use self::switch::Switch;
-use self::told::{add_debug, trace_id};
+use self::told::trace_id;
 use crate::config::Config;
 use crate::error::End;
 use crate::listener::Downstream;
@@ -190,7 +189,7 @@ impl Proxy {
         let client = headers::effective_client(&head.headers, link.client_ip(), is_trusted);
         let mut exchange = Exchange::open(&self.sinks, link, &head, (client, now));
         exchange.wants_debug = is_trusted && head.headers.contains_key("x-debug");
-        let host = match check(&head, is_ambiguous) {
+        let host = match check(&head, &Circumstances::of(link, is_ambiguous)) {
             Ok(host) => host,
             Err(refusal) => {
                 // Where a head is wrong, what follows it is not to be relied on either.
@@ -274,46 +273,5 @@ impl Proxy {
                 Err(End::RedisUnavailable.into())
             }
         }
-    }
-
-    /// Turns a backend's answer into ours.
-    fn pass_on(&self, mut exchange: Box<Exchange>, answer: Answer) -> Response<ReplyBody> {
-        let (mut head, incoming) = answer.response.into_parts();
-        let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        // RFC 9110 §15.5.22: a 426 names the protocol that is wanted, but not in HTTP/2 (RFC 9113
-        // §8.2.2).
-        let is_wanted = head.status == StatusCode::UPGRADE_REQUIRED;
-        let keeps_upgrade = is_upgrade || is_wanted && !exchange.link().is_stream();
-        headers::prepare_response(&mut head.headers, keeps_upgrade);
-        headers::settle_length(&mut head.headers);
-        // The status line is ours: HTTP/1.1 whatever the backend speaks (RFC 9112 §2.3).
-        head.version = Version::HTTP_11;
-        if is_upgrade && exchange.link().is_stream() {
-            // RFC 8441 §5.1: the answer to an extended CONNECT.
-            head.status = StatusCode::OK;
-        }
-        exchange.respond(head.status);
-        add_hsts(&mut head.headers, &exchange);
-        if exchange.wants_debug {
-            add_debug(&mut head.headers, &exchange, None);
-        }
-        if is_upgrade {
-            return self.switch(exchange, answer.upstream, head);
-        }
-        if incoming.is_end_stream() {
-            answer.upstream.release();
-            let link = Rc::clone(exchange.link());
-            link.complete(exchange, End::Ok);
-            return Response::from_parts(head, ReplyBody::Empty);
-        }
-        let idle_limit = self.config.server.timeouts.idle_body;
-        let relay = Relay::new(
-            incoming,
-            answer.upstream,
-            answer.upload,
-            exchange,
-            idle_limit,
-        );
-        Response::from_parts(head, ReplyBody::Relay(relay))
     }
 }

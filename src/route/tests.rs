@@ -10,37 +10,7 @@ use crate::config::{
 
 fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
     Config {
-        server: Server {
-            debug: false,
-            workers: 1,
-            max_sockets: 1,
-            timeouts: Timeouts {
-                request_head: None,
-                keep_alive: None,
-                connect: None,
-                first_byte: None,
-                idle_body: None,
-                tunnel: None,
-            },
-            memory: Memory {
-                limit: None,
-                check_interval: Duration::ZERO,
-                min_age: Duration::ZERO,
-            },
-            graceful_wait: Duration::ZERO,
-            drain_wait: None,
-            heartbeat_timeout: None,
-            drain_idle: Duration::ZERO,
-            core_dumps: false,
-            dead_backend_ttl: Duration::from_secs(30),
-            retry_on_error: 0,
-            access_logs: Vec::new(),
-            http_keep_alive: true,
-            dead_backend_on_500: true,
-            backend_tls: Default::default(),
-            static_dir: None,
-            lru_cache,
-        },
+        server: server(lru_cache),
         http: Http {
             bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             h2c: false,
@@ -69,6 +39,40 @@ fn config(driver: Driver, lru_cache: Option<LruCache>) -> Config {
             proxy_status: true,
         },
         identity: None,
+    }
+}
+
+fn server(lru_cache: Option<LruCache>) -> Server {
+    Server {
+        debug: false,
+        workers: 1,
+        max_sockets: 1,
+        timeouts: Timeouts {
+            request_head: None,
+            keep_alive: None,
+            connect: None,
+            first_byte: None,
+            idle_body: None,
+            tunnel: None,
+        },
+        memory: Memory {
+            limit: None,
+            check_interval: Duration::ZERO,
+            min_age: Duration::ZERO,
+        },
+        graceful_wait: Duration::ZERO,
+        drain_wait: None,
+        heartbeat_timeout: None,
+        drain_idle: Duration::ZERO,
+        core_dumps: false,
+        dead_backend_ttl: Duration::from_secs(30),
+        retry_on_error: 0,
+        access_logs: Vec::new(),
+        http_keep_alive: true,
+        dead_backend_on_500: true,
+        backend_tls: Default::default(),
+        static_dir: None,
+        lru_cache,
     }
 }
 

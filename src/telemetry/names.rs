@@ -87,7 +87,7 @@ metrics! {
     SENT: Counter "hipache.sent" "By" "Bytes written to clients by finished exchanges.";
     TUNNELS: Counter "hipache.tunnels" "{tunnel}" "Tunnels (WebSocket) opened.";
     OPEN_TUNNELS: Level "hipache.tunnels_open" "{tunnel}" "Tunnels open.";
-    TUNNEL_DURATION: Histogram "hipache.tunnel.duration" "s" "Life of tunnels, from the 101 to the end.";
+    TUNNEL_DURATION: Histogram "hipache.tunnel.duration" "s" "Life of tunnels, from the upgrade to the end.";
     LOOKUP_DURATION: Histogram "hipache.route.lookup.duration" "s" "How long requests waited for routing.";
     LOOKUPS: Counter "hipache.store.lookups" "{lookup}" "Lookups answered by the store of routes, caches not counted.";
     LOOKUPS_FAILED: Counter "hipache.store.lookups_failed" "{lookup}" "Lookups that the store of routes failed to answer.";

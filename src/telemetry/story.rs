@@ -148,15 +148,18 @@ fn level(config: &Config) -> Level {
     config.telemetry.story.level.unwrap_or(default)
 }
 
+/// What the h2 library warns of is a client's doing, as often as it likes: it is counted instead.
+const WARN: &str = "warn,h2=error";
+
 /// The filter in force, and what is wrong with the one that was asked for.
 fn filter(level: Level, asked: Option<String>) -> (EnvFilter, Option<String>) {
     // Libraries speak up only when something is wrong; their chatter is for who asks for it.
     let default = match level {
         Level::Off => "off",
         Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "warn,hipache=info",
-        Level::Debug => "warn,hipache=debug",
+        Level::Warn => WARN,
+        Level::Info => "warn,h2=error,hipache=info",
+        Level::Debug => "warn,h2=error,hipache=debug",
     };
     let asked = asked.filter(|text| !text.trim().is_empty());
     match asked.map(|text| EnvFilter::try_new(&text)) {

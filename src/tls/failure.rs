@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use rustls::{Error, InvalidMessage};
+use tokio::net::TcpStream;
 
 /// Why there is no TLS with a client.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) enum HandshakeError {
     TimedOut,
     /// No certificate for the name that was asked for, and `strictSni`.
     UnknownName,
+    /// The client speaks HTTP without TLS; it can be told so on its connection.
+    PlainHttp(TcpStream),
     /// The client left, or what it sent was no TLS, or it did not accept what it was shown.
     Failed(io::Error),
 }
@@ -22,6 +25,7 @@ impl HandshakeError {
         match self {
             Self::TimedOut => "timeout",
             Self::UnknownName => "unknown_name",
+            Self::PlainHttp(_) => "not_tls",
             Self::Failed(error) => word_of(error),
         }
     }
@@ -53,6 +57,7 @@ impl fmt::Display for HandshakeError {
         match self {
             Self::TimedOut => f.write_str("the handshake took too long"),
             Self::UnknownName => f.write_str("no certificate for the name that was asked for"),
+            Self::PlainHttp(_) => f.write_str("HTTP without TLS"),
             Self::Failed(error) => error.fmt(f),
         }
     }

@@ -32,12 +32,19 @@ impl Termination {
     ) -> Result<(Box<TlsStream<Wire>>, TlsFacts), HandshakeError> {
         let began = Instant::now();
         let deadline = self.limit.map(|limit| began + limit);
+        let mut first = [0];
+        let is_there = before(deadline, tcp.peek(&mut first)).await? == 1;
+        if is_there && first[0].is_ascii_uppercase() {
+            // No record of TLS begins with a letter (RFC 8446 §5.1), and every method of HTTP does.
+            return Err(HandshakeError::PlainHttp(tcp));
+        }
         let hello = LazyConfigAcceptor::new(Acceptor::default(), Wire::from(tcp));
         let start = before(deadline, hello).await?;
+        // RFC 6066 §3: without a trailing dot; some send it all the same.
         let name = start
             .client_hello()
             .server_name()
-            .map(str::to_ascii_lowercase);
+            .map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         let found = match &name {
             Some(name) => before(deadline, async { Ok(vhosts.find(name).await) }).await?,
             None => None,
@@ -57,12 +64,18 @@ impl Termination {
             None => Arc::clone(&self.default),
         };
         let stream = before(deadline, start.into_stream(config)).await?;
-        let facts = facts_of(stream.get_ref().1, certificate, began.elapsed());
+        let facts = TlsFacts {
+            certificate,
+            name: name.map(Rc::from),
+            is_strict: self.is_strict,
+            ..facts_of(stream.get_ref().1, began.elapsed())
+        };
         Ok((Box::new(stream), facts))
     }
 }
 
-fn facts_of(connection: &ServerConnection, certificate: &'static str, took: Duration) -> TlsFacts {
+/// What the session itself knows.
+fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
     TlsFacts {
         version: match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "1.2",
@@ -71,8 +84,9 @@ fn facts_of(connection: &ServerConnection, certificate: &'static str, took: Dura
         cipher: connection
             .negotiated_cipher_suite()
             .map_or("-", |cipher| registered_name(cipher.suite())),
-        certificate,
-        name: connection.server_name().map(Rc::from),
+        certificate: SHOWN_NONE,
+        name: None,
+        is_strict: false,
         is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         is_http2: connection.alpn_protocol() == Some(b"h2"),
         took,

@@ -16,8 +16,8 @@ use rustls::server::{NoServerSessionStorage, WantsServerCert, WebPkiClientVerifi
 use rustls::version::{TLS12, TLS13};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig};
 
-use super::TicketKeys;
 use super::chosen::Chosen;
+use super::tickets::TicketKeys;
 use crate::config::{Config, HttpsBind, Pair, Suite, TlsTerms};
 use crate::credentials::{Credentials, certificates};
 

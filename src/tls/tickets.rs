@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
@@ -45,8 +46,14 @@ const TRIES: usize = 100;
 #[derive(Clone, Copy)]
 pub(crate) struct TicketKeys {
     cells: &'static [AtomicU64],
-    /// Open as long as the mapping: an image that takes over in place gets the keys through it.
-    memory: &'static OwnedFd,
+}
+
+/// The keys with the memory that they are in, which is the master's: an image that takes over in
+/// place gets the keys through it.
+#[derive(Clone, Debug)]
+pub(crate) struct TicketMemory {
+    pub(crate) keys: TicketKeys,
+    descriptor: Rc<OwnedFd>,
 }
 
 /// One key: what marks its tickets, and what seals them.
@@ -56,16 +63,16 @@ struct Key {
     secret: [u8; 32],
 }
 
-impl TicketKeys {
+impl TicketMemory {
     /// Maps the keys and makes the first; before the first fork.
     pub(crate) fn create() -> io::Result<Self> {
         let memory = memfd_create(c"hipache-tickets", MFdFlags::MFD_CLOEXEC)?;
         let length = i64::try_from(CELLS * size_of::<AtomicU64>()).map_err(io::Error::other)?;
         ftruncate(&memory, length)?;
-        let keys = Self::map(memory)?;
-        keys.cells[0].store(MAGIC, Ordering::Relaxed);
-        keys.rotate()?;
-        Ok(keys)
+        let this = Self::map(memory)?;
+        this.keys.cells[0].store(MAGIC, Ordering::Relaxed);
+        this.keys.rotate()?;
+        Ok(this)
     }
 
     /// Maps the keys of the image before this one; `None` when they are of another kind.
@@ -74,23 +81,28 @@ impl TicketKeys {
         if length != CELLS * size_of::<AtomicU64>() {
             return Ok(None);
         }
-        let keys = Self::map(memory)?;
-        let is_ours = keys.cells[0].load(Ordering::Relaxed) == MAGIC;
-        Ok(is_ours.then_some(keys))
+        let this = Self::map(memory)?;
+        let is_ours = this.keys.cells[0].load(Ordering::Relaxed) == MAGIC;
+        Ok(is_ours.then_some(this))
     }
 
     fn map(memory: OwnedFd) -> io::Result<Self> {
+        let cells = sys::share_cells(&memory, CELLS)?;
         Ok(Self {
-            cells: sys::share_cells(&memory, CELLS)?,
-            memory: Box::leak(Box::new(memory)),
+            keys: TicketKeys { cells },
+            descriptor: Rc::new(memory),
         })
     }
+}
 
-    /// The memory, to be handed over.
-    pub(crate) fn memory(self) -> BorrowedFd<'static> {
-        self.memory.as_fd()
+/// To be handed over.
+impl AsFd for TicketMemory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
+}
 
+impl TicketKeys {
     /// Begins with a new key when the one in use is old enough.
     pub(crate) fn rotate_if_due(self) -> io::Result<()> {
         let now = uptime_seconds();
@@ -232,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_ticket_outlives_two_rotations_and_no_more() {
-        let keys = TicketKeys::create().unwrap();
+        let keys = TicketMemory::create().unwrap().keys;
         let ticket = keys.encrypt(b"session").unwrap();
         assert_ne!(ticket, keys.encrypt(b"session").unwrap());
         for rotation in 0..KEYS {
@@ -244,27 +256,32 @@ mod tests {
 
     #[test]
     fn another_image_goes_on_with_the_keys_and_with_no_other_memory() {
-        let keys = TicketKeys::create().unwrap();
+        let first = TicketMemory::create().unwrap();
+        let keys = first.keys;
         let ticket = keys.encrypt(b"session").unwrap();
-        let taken = |keys: TicketKeys| {
-            let memory = keys.memory().try_clone_to_owned().unwrap();
-            TicketKeys::take_over(memory).unwrap()
+        let take = || {
+            let memory = first.as_fd().try_clone_to_owned().unwrap();
+            TicketMemory::take_over(memory).unwrap()
         };
-        assert_eq!(taken(keys).unwrap().decrypt(&ticket).unwrap(), b"session");
+        let taken = take().unwrap().keys;
+        assert_eq!(taken.decrypt(&ticket).unwrap(), b"session");
         keys.cells[0].store(MAGIC + 1, Ordering::Relaxed);
-        assert!(taken(keys).is_none(), "another layout");
+        assert!(take().is_none(), "another layout");
         keys.cells[0].store(MAGIC, Ordering::Relaxed);
         for length in [0, CELLS - 1, CELLS + 1] {
             let length = i64::try_from(length * size_of::<AtomicU64>()).unwrap();
             let memory = memfd_create(c"another", MFdFlags::MFD_CLOEXEC).unwrap();
             ftruncate(&memory, length).unwrap();
-            assert!(TicketKeys::take_over(memory).unwrap().is_none(), "{length}");
+            assert!(
+                TicketMemory::take_over(memory).unwrap().is_none(),
+                "{length}"
+            );
         }
     }
 
     #[test]
     fn what_was_changed_or_is_no_ticket_opens_nothing() {
-        let keys = TicketKeys::create().unwrap();
+        let keys = TicketMemory::create().unwrap().keys;
         let ticket = keys.encrypt(b"session").unwrap();
         for at in 0..ticket.len() {
             let mut changed = ticket.clone();

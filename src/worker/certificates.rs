@@ -7,7 +7,7 @@ use crate::listener::{Accepted, ClientStream, Downstream, Proxied, TlsFacts};
 use crate::route::Router;
 use crate::scoreboard::Seat;
 use crate::telemetry::HandshakeRecord;
-use crate::tls::{Loans, Terminations, Vhosts};
+use crate::tls::{HandshakeError, Loans, Terminations, Vhosts};
 
 /// What the HTTPS listeners show, and the certificates of single vhosts.
 pub(super) struct Certificates {
@@ -15,31 +15,37 @@ pub(super) struct Certificates {
     vhosts: Vhosts,
 }
 
+/// Where certificates of vhosts come from: those in Redis are where routes are. A worker that is
+/// another user than the master asks it for files that it may not open.
+pub(super) fn vhosts(
+    config: &Config,
+    router: &Rc<Router>,
+    loans: &Rc<Loans>,
+    seat: Seat,
+) -> Vhosts {
+    let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
+    let loans = config.identity.as_ref().map(|_| Rc::clone(loans));
+    Vhosts::new((config.certificates.clone(), loans), store, seat)
+}
+
 impl Certificates {
-    /// As the configuration has it; certificates of vhosts are in Redis where routes are. A worker
-    /// that is another user than the master asks it for files that it may not open.
-    pub(super) fn new(
-        config: &Config,
-        terminations: Terminations,
-        router: &Rc<Router>,
-        loans: &Rc<Loans>,
-        seat: Seat,
-    ) -> Self {
-        let store = matches!(config.driver, Driver::Redis(_)).then(|| Rc::clone(router));
-        let loans = config.identity.as_ref().map(|_| Rc::clone(loans));
+    /// What the listeners show, and what is shown in place of it.
+    pub(super) fn new(terminations: Terminations, vhosts: Vhosts) -> Self {
         Self {
             terminations,
-            vhosts: Vhosts::new((config.certificates.clone(), loans), store, seat),
+            vhosts,
         }
     }
 
     /// Brings a connection to where HTTP begins; `None` when its handshake failed, which is counted.
+    /// One that speaks HTTP without TLS goes on, to be told so.
     pub(super) async fn receive(
         &self,
         (accepted, proxied): (Accepted, Option<Proxied>),
         number: u64,
         seat: Seat,
     ) -> Option<Downstream> {
+        let mut misses_tls = false;
         let (stream, tls) = match self.terminations.of(accepted.asked) {
             None => (ClientStream::Plain(accepted.stream), None),
             // Boxed: plain connections would have room for it.
@@ -53,7 +59,11 @@ impl Certificates {
                     Err(error) => {
                         HandshakeRecord::count_failure(seat, error.word());
                         tracing::debug!(peer = %accepted.peer, %error, "no TLS");
-                        return None;
+                        let HandshakeError::PlainHttp(tcp) = error else {
+                            return None;
+                        };
+                        misses_tls = true;
+                        (ClientStream::Plain(tcp), None)
                     }
                 }
             }
@@ -61,6 +71,7 @@ impl Certificates {
         Some(Downstream {
             stream,
             tls,
+            misses_tls,
             peer: accepted.peer,
             local: accepted.local,
             proxied,

@@ -145,13 +145,8 @@ async fn serve(
     let (drain, watch) = Drain::new();
     let channel = Rc::new(WorkerEnd::new(inheritance.channel)?);
     let loans = Rc::new(Loans::new(Rc::clone(&channel)));
-    let certificates = Certificates::new(
-        &config,
-        inheritance.terminations,
-        &proxy.router,
-        &loans,
-        seat,
-    );
+    let vhosts = certificates::vhosts(&config, &proxy.router, &loans, seat);
+    let certificates = Certificates::new(inheritance.terminations, vhosts);
     let reception = Reception::new(Rc::clone(&proxy), certificates, seat, watch);
     let mut acceptors = Acceptors::new(inheritance.listeners, reception);
     acceptors.adopt(inheritance.slot)?;
@@ -172,16 +167,10 @@ async fn serve(
     let _leak = tokio::task::spawn_local(leak::provoke(seat));
     seat.enter(State::Serving);
     report(&channel, ToMaster::Ready).await;
-    let ears = Ears {
-        channel: &channel,
-        log: &log,
-        loans: &loans,
-    };
+    let ears = Ears::new(&channel, &log, &loans);
     let leave = ears.until_told_to_leave(&mut acceptors).await;
-    if let Some(watchdog) = &watchdog {
-        // It is leaving already.
-        watchdog.abort();
-    }
+    // It is leaving already.
+    watchdog.iter().for_each(|watchdog| watchdog.abort());
     seat.enter(State::Draining);
     let alone_limit = config.server.graceful_wait;
     let leave = leave.unwrap_or_else(|| acceptors.leave_alone(alone_limit));

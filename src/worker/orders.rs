@@ -64,12 +64,20 @@ impl Deadline {
 
 /// How a worker hears its master, and what it does with what it hears.
 pub(super) struct Ears<'a> {
-    pub(super) channel: &'a WorkerEnd,
-    pub(super) log: &'a AccessLog,
-    pub(super) loans: &'a Loans,
+    channel: &'a WorkerEnd,
+    log: &'a AccessLog,
+    loans: &'a Loans,
 }
 
-impl Ears<'_> {
+impl<'a> Ears<'a> {
+    pub(super) fn new(channel: &'a WorkerEnd, log: &'a AccessLog, loans: &'a Loans) -> Self {
+        Self {
+            channel,
+            log,
+            loans,
+        }
+    }
+
     /// Does as it is told until that is to leave; `None` when the master is gone.
     pub(super) async fn until_told_to_leave(&self, acceptors: &mut Acceptors) -> Option<Leave> {
         loop {

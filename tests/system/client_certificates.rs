@@ -86,9 +86,10 @@ fn only_certificates_of_the_authority_and_of_today_are_accepted() {
         }
     }
     assert_eq!(backend.count(), served);
+    let reason = [("error_type", "client_certificate")];
     let failed = hipache
         .scrape()
-        .sum("hipache_tls_handshakes_failed_total", &[]);
+        .sum("hipache_tls_handshakes_failed_total", &reason);
     assert!(
         (failed - refused as f64).abs() < 0.1,
         "{failed} of {refused}"

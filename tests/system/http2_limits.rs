@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, Frames, HEADERS,
-    PING, PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, block, pseudo,
+    CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM,
+    Frame, Frames, HEADERS, PING, PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS,
+    block, pseudo,
 };
 use crate::harness::{Backend, Flow, Hipache, Redis, SOON, eventually};
 
@@ -133,7 +134,7 @@ fn streams_that_are_reset_as_soon_as_they_are_opened_end_their_connection() {
         client.flood(|number| {
             let stream = number * 2 + 1;
             let mut bytes = Frame::get(stream, "a.test", "/reset").bytes();
-            bytes.extend(Frame::reset(stream, 8).bytes());
+            bytes.extend(Frame::reset(stream, CANCEL).bytes());
             bytes
         });
         client.ended_with()
@@ -144,7 +145,7 @@ fn streams_that_are_reset_as_soon_as_they_are_opened_end_their_connection() {
             std::thread::sleep(Duration::from_millis(2));
             match number % 2 {
                 0 => Frame::get(number + 1, "a.test", "/reset").bytes(),
-                _ => Frame::reset(number, 8).bytes(),
+                _ => Frame::reset(number, CANCEL).bytes(),
             }
         });
         client.ended_with()
@@ -155,7 +156,12 @@ fn streams_that_are_reset_as_soon_as_they_are_opened_end_their_connection() {
 fn a_head_without_end_is_ended_and_leaves_a_line() {
     let mut scene = Scene::saying();
     scene.attack("continuations", |client| {
-        client.send(&Frame::new(HEADERS, END_STREAM, 1, block(&pseudo("GET", "a.test", "/"))));
+        client.send(&Frame::new(
+            HEADERS,
+            END_STREAM,
+            1,
+            block(&pseudo("GET", "a.test", "/")),
+        ));
         let more = Frame::new(CONTINUATION, 0, 1, block(&[("x", "y")])).bytes();
         client.flood(|_| more.clone());
         client.ended_with()
@@ -181,7 +187,9 @@ fn a_head_that_grows_when_it_is_decoded_is_refused_and_then_ended() {
         Frame::new(HEADERS, END_HEADERS | END_STREAM, stream, head)
     };
     client.send(&bomb(1, 40, true));
-    let answer = client.expect("an answer", |frame| frame.stream == 1 && frame.kind == HEADERS);
+    let answer = client.expect("an answer", |frame| {
+        frame.stream == 1 && frame.kind == HEADERS
+    });
     assert!(answer.has(END_STREAM));
     let line = scene.hipache.log().next();
     assert_eq!((line.request.as_str(), line.status), ("-", 431));
@@ -271,10 +279,14 @@ fn responses_that_nobody_makes_room_for_are_bounded_and_end_by_themselves() {
     assert!(grown < 4 * GROWTH, "{grown} bytes more");
     for _ in 0..STREAMS {
         let reset = client.expect("the end of a stream", |frame| frame.kind == RST_STREAM);
-        assert_eq!(reset.code(), 8);
+        assert_eq!(reset.code(), CANCEL);
     }
     let lines = scene.hipache.log().take_lines(STREAMS as usize);
-    assert!(lines.iter().all(|line| line.status == 200 && line.bytes < 70_000));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.status == 200 && line.bytes < 70_000)
+    );
     let ends = |end| {
         let scrape = scene.hipache.scrape();
         scrape.sum("hipache_exchanges_total", &[("end", end)])
@@ -305,7 +317,7 @@ fn room_made_byte_by_byte_does_not_hold_a_response() {
         let frame = client.next()?;
         (frame.kind == RST_STREAM).then_some(frame)
     });
-    assert_eq!(reset.code(), 8);
+    assert_eq!(reset.code(), CANCEL);
     assert!(start.elapsed() >= Duration::from_millis(900));
     let line = scene.hipache.log().next();
     assert_eq!((line.target(), line.status), ("/drip", 200));
@@ -318,11 +330,36 @@ fn room_made_byte_by_byte_does_not_hold_a_response() {
 fn mistakes_end_a_connection_with_their_code() {
     let scene = Scene::saying();
     let mistakes: [(&str, &str, u32, Frame); 5] = [
-        ("protocol_error", "data on stream 0", PROTOCOL_ERROR, Frame::new(DATA, 0, 0, [0])),
-        ("frame_size_error", "a ping of 7 bytes", 6, Frame::new(PING, 0, 0, [0; 7])),
-        ("compression_error", "no head", 9, Frame::new(HEADERS, END_HEADERS, 1, [0xFF; 9])),
-        ("flow_control_error", "too wide a window", 3, Frame::window(0, u32::MAX >> 1)),
-        ("protocol_error", "an even stream", PROTOCOL_ERROR, Frame::get(2, "a.test", "/")),
+        (
+            "protocol_error",
+            "data on stream 0",
+            PROTOCOL_ERROR,
+            Frame::new(DATA, 0, 0, [0]),
+        ),
+        (
+            "frame_size_error",
+            "a ping of 7 bytes",
+            6,
+            Frame::new(PING, 0, 0, [0; 7]),
+        ),
+        (
+            "compression_error",
+            "no head",
+            COMPRESSION_ERROR,
+            Frame::new(HEADERS, END_HEADERS, 1, [0xFF; 9]),
+        ),
+        (
+            "flow_control_error",
+            "too wide a window",
+            3,
+            Frame::window(0, u32::MAX >> 1),
+        ),
+        (
+            "protocol_error",
+            "an even stream",
+            PROTOCOL_ERROR,
+            Frame::get(2, "a.test", "/"),
+        ),
     ];
     for (reason, what, code, frame) in mistakes {
         let before = scene.errors(reason);
@@ -331,7 +368,11 @@ fn mistakes_end_a_connection_with_their_code() {
         let told = client.ended_with();
         // Some are told as the general error, as RFC 9113 §7 allows.
         assert!(told == code || told == PROTOCOL_ERROR, "{what}: {told}");
-        let reason = if told == code { reason } else { "protocol_error" };
+        let reason = if told == code {
+            reason
+        } else {
+            "protocol_error"
+        };
         assert!(scene.errors(reason) > before, "{what}");
     }
 }
@@ -358,7 +399,10 @@ fn many_tiny_messages_are_no_flood() {
     }
     client.send(&Frame::new(DATA, END_STREAM, 1, []));
     let body = client.expect("an answer", |frame| frame.kind == DATA);
-    assert_eq!(String::from_utf8_lossy(&body.payload), (MESSAGES * 6).to_string());
+    assert_eq!(
+        String::from_utf8_lossy(&body.payload),
+        (MESSAGES * 6).to_string()
+    );
     assert_eq!(scene.hipache.log().next().status, 200);
     assert_eq!(scene.errors("enhance_your_calm"), 0.0);
 }

@@ -1,29 +1,15 @@
 //! What the client of a connection does, by its frames: heads that are refused before they become
-//! requests, and how much it asks of us for nothing.
-//!
-//! Frames that move nothing (pings, settings, priorities, windows, resets, empty ones) cost their sender
-//! less than us. A client has patience to spend on them: what is sent to it gives some back, and so does
-//! time, so no ordinary one runs out of it.
+//! requests, and how much it asks of us for nothing ([`Patience`]).
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::frames::{CONTINUATION, DATA, Follower, Frame, HEADERS, PING, RST_STREAM, SETTINGS};
+use super::patience::Patience;
 use crate::proxy::Downlink;
 
 /// Bytes of what a client sends before its first frame (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
-/// What a client may spend at once, and never has more of.
-const PATIENCE: i64 = 1000;
-/// What comes back in a second.
-const PATIENCE_A_SECOND: i64 = 100;
-/// What the reset of a stream costs: the request was made for nothing.
-const RESET: i64 = 10;
-/// What a response gives back whose end was sent: as many resets as responses are no attack.
-const RESPONSE: i64 = 10;
-/// What a frame with data gives back, beside one for each [`DATA_BYTES`]: windows are opened for it.
-const DATA_FRAME: i64 = 2;
-const DATA_BYTES: usize = 512;
 /// Heads that are known at a time; there are no more streams.
 const HEADS: usize = 256;
 
@@ -55,9 +41,7 @@ pub(super) struct Conduct {
     is_head_open: bool,
     /// Since when a head is on its way.
     head_since: Option<Instant>,
-    patience: i64,
-    /// When patience last came back by itself.
-    renewed: Instant,
+    patience: Patience,
 }
 
 impl Default for Conduct {
@@ -70,8 +54,7 @@ impl Default for Conduct {
             refused: Vec::new(),
             is_head_open: false,
             head_since: None,
-            patience: PATIENCE,
-            renewed: Instant::now(),
+            patience: Patience::new(Instant::now()),
         }
     }
 }
@@ -97,9 +80,10 @@ impl Conduct {
         }
     }
 
-    /// A head became a request.
+    /// A head became a request, perhaps of a stream that is over by now.
     pub(super) fn open(&mut self, stream: u32) {
         self.take_head(stream);
+        self.refused.retain(|(head, _)| head.stream != stream);
     }
 
     /// The heads that were refused since this was last asked.
@@ -123,21 +107,7 @@ impl Conduct {
 
     /// Whether the client has asked too much of us for nothing.
     pub(super) fn is_too_much(&mut self) -> bool {
-        if self.patience < 0 {
-            self.renew(Instant::now());
-        }
-        self.patience < 0
-    }
-
-    fn renew(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.renewed);
-        let passed = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
-        self.give(passed.saturating_mul(PATIENCE_A_SECOND) / 1000);
-        self.renewed = now;
-    }
-
-    fn give(&mut self, patience: i64) {
-        self.patience = self.patience.saturating_add(patience).min(PATIENCE);
+        self.patience.is_over(Instant::now)
     }
 
     fn on_received(&mut self, frame: Frame, link: &Downlink) {
@@ -148,15 +118,15 @@ impl Conduct {
             SETTINGS | PING if frame.is_answer() => {}
             RST_STREAM => {
                 link.on_stream_reset(frame.stream);
-                self.patience -= RESET;
+                self.patience.on_reset();
             }
             CONTINUATION => {
                 if let Some(head) = self.heads.back_mut() {
                     head.bytes += frame.length;
                 }
-                self.patience -= 1;
+                self.patience.on_idle_frame();
             }
-            _ => self.patience -= 1,
+            _ => self.patience.on_idle_frame(),
         }
         if matches!(frame.kind, HEADERS | CONTINUATION) {
             self.is_head_open = frame.leaves_head_open();
@@ -177,8 +147,7 @@ impl Conduct {
 
     fn on_sent(&mut self, frame: Frame, link: &Downlink) {
         if frame.kind == DATA {
-            let pieces = i64::try_from(frame.length / DATA_BYTES).unwrap_or(i64::MAX);
-            self.give(DATA_FRAME + pieces);
+            self.patience.on_data(frame.length);
         }
         let refusal = match frame.kind {
             RST_STREAM => Refusal::Reset(frame.code.into()),
@@ -187,12 +156,12 @@ impl Conduct {
         };
         match self.take_head(frame.stream) {
             Some(head) => {
-                self.patience -= RESET;
+                self.patience.on_reset();
                 self.refused.push((head, refusal));
             }
             None => {
                 if frame.ends_stream() {
-                    self.give(RESPONSE);
+                    self.patience.on_response();
                 }
                 link.on_stream_written(frame.stream);
             }

@@ -55,6 +55,7 @@ impl<'a> Driver<'a> {
     pub(super) fn tell(&mut self) {
         if self.told.is_none() {
             self.told = Some(Instant::now());
+            self.link.on_idle_over();
             self.connection.graceful_shutdown();
         }
     }
@@ -66,11 +67,17 @@ impl<'a> Driver<'a> {
         }
         loop {
             let polled = self.connection.poll_accept(cx);
-            self.record_refused();
+            if !matches!(polled, Poll::Ready(Some(Ok(_)))) {
+                // Only now: what was reset may have been handed over all the same.
+                self.record_refused();
+            }
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(self.fail(&error)),
-                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(None) => {
+                    self.record_cut_head();
+                    return Poll::Ready(true);
+                }
                 Poll::Pending if self.is_too_much() => self.end(End::BadRequest),
                 Poll::Pending => match self.limits.poll(cx, &self.standing()) {
                     Poll::Pending => return Poll::Pending,
@@ -123,10 +130,11 @@ impl<'a> Driver<'a> {
 
     /// The connection failed; whether the client has been told why.
     fn fail(&self, error: &h2::Error) -> bool {
-        if !error.is_go_away() || error.is_remote() {
-            if self.conduct.borrow().open_head().is_some() {
-                self.record_open_head(0, End::ClientGone);
-            }
+        if error.is_go_away() && error.is_remote() {
+            return true;
+        }
+        if !error.is_go_away() {
+            self.record_cut_head();
             return false;
         }
         self.link.cut(End::BadRequest);
@@ -148,6 +156,14 @@ impl<'a> Driver<'a> {
                 Refusal::Reset(_) => self.record(head, 400, End::BadRequest),
                 Refusal::TooLarge => self.record(head, 431, End::HeadTooLarge),
             }
+        }
+    }
+
+    /// The client left in the middle of a head.
+    fn record_cut_head(&self) {
+        let is_open = self.conduct.borrow().head_since().is_some();
+        if is_open && self.ended.is_none() {
+            self.record_open_head(0, End::ClientGone);
         }
     }
 

@@ -106,3 +106,66 @@ impl Limits {
 pub(super) fn should_have_stopped(told: Option<Instant>) -> bool {
     told.is_some_and(|told| told.elapsed() >= GOAWAY_LIMIT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_done_follows_from_where_a_connection_stands() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let busy = Standing {
+            busy: start,
+            streamless: None,
+            head: None,
+            told: None,
+            ended: None,
+        };
+        let idle = Standing {
+            streamless: Some(at(10)),
+            ..busy
+        };
+        let told = |standing, seconds| Standing {
+            told: Some(at(seconds)),
+            ..standing
+        };
+        let reading = |standing, seconds| Standing {
+            head: Some(at(seconds)),
+            ..standing
+        };
+        let ended = Standing {
+            ended: Some(at(20)),
+            ..reading(idle, 0)
+        };
+        // A head may take 7 s, an idle connection stay for 30 s.
+        let cases = [
+            (busy, 1000, None),
+            (idle, 39, None),
+            (idle, 40, Some(Verdict::Tell)),
+            (told(busy, 20), 1000, None),
+            (told(idle, 20), 24, None),
+            (told(idle, 20), 25, Some(Verdict::End)),
+            (told(idle, 2), 14, None),
+            (told(idle, 2), 15, Some(Verdict::End)),
+            (reading(busy, 20), 26, None),
+            (reading(busy, 20), 27, Some(Verdict::HeadTooSlow)),
+            (reading(told(idle, 22), 20), 27, Some(Verdict::HeadTooSlow)),
+            (ended, 24, None),
+            (ended, 25, Some(Verdict::End)),
+        ];
+        for (standing, now, expected) in cases {
+            let limits = Limits {
+                deadline: Deadline::default(),
+                head: Some(Duration::from_secs(7)),
+                idle: Some(Duration::from_secs(30)),
+                looked: at(now),
+            };
+            assert_eq!(limits.judge(&standing), expected, "{now}: {standing:?}");
+            if expected.is_none() {
+                let next = limits.next(&standing).unwrap();
+                assert!(next > at(now), "{now}: {standing:?}");
+            }
+        }
+    }
+}

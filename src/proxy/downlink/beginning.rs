@@ -20,6 +20,7 @@ struct About {
     number: u64,
     forwarding: Rc<Forwarding>,
     tls: Option<Rc<TlsFacts>>,
+    misses_tls: bool,
     drain: DrainWatch,
 }
 
@@ -33,6 +34,7 @@ impl Downlink {
             number: from.number,
             forwarding: Rc::new(forwarding),
             tls: from.tls.map(Rc::new),
+            misses_tls: from.misses_tls,
             drain,
         };
         Rc::new(Self::fresh(about, Some(from.stream), None, Instant::now()))
@@ -47,6 +49,7 @@ impl Downlink {
             number: connection.number,
             forwarding: Rc::clone(&connection.forwarding),
             tls: connection.tls.clone(),
+            misses_tls: connection.misses_tls,
             drain: connection.drain.clone(),
         };
         Self::fresh(about, None, Some(Rc::clone(connection)), now)
@@ -65,6 +68,7 @@ impl Downlink {
             number: about.number,
             forwarding: about.forwarding,
             tls: about.tls,
+            misses_tls: about.misses_tls,
             drain: about.drain,
             connection,
             stream_id: 0,

@@ -156,9 +156,13 @@ impl Frames {
         }
         client.write(PREFACE).unwrap();
         client.send(&Frame::new(SETTINGS, 0, 0, payload));
-        client.expect("settings", |frame| frame.kind == SETTINGS && !frame.has(ACK));
+        client.expect("settings", |frame| {
+            frame.kind == SETTINGS && !frame.has(ACK)
+        });
         client.send(&Frame::new(SETTINGS, ACK, 0, []));
-        client.expect("their acknowledgement", |frame| frame.kind == SETTINGS && frame.has(ACK));
+        client.expect("their acknowledgement", |frame| {
+            frame.kind == SETTINGS && frame.has(ACK)
+        });
         client
     }
 
@@ -274,5 +278,10 @@ fn read(tcp: &mut TcpStream) -> Option<Frame> {
     let mut payload = vec![0; usize::try_from(length).ok()?];
     tcp.read_exact(&mut payload).ok()?;
     let stream = u32::from_be_bytes(head[5..].try_into().ok()?);
-    Some(Frame::new(head[3], head[4], stream & (u32::MAX >> 1), payload))
+    Some(Frame::new(
+        head[3],
+        head[4],
+        stream & (u32::MAX >> 1),
+        payload,
+    ))
 }

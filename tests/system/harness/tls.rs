@@ -23,17 +23,15 @@ pub(crate) struct Identity {
 }
 
 impl Authority {
-    /// Makes one, with a name of its own.
+    /// Makes one. Its name is its own: who looks for an issuer looks by its name, and OpenSSL takes
+    /// a certificate whose issuer has its own name for one that signed itself.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        let name = format!("Authority {number}");
+        let name = format!("authority {number} of a test");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // OpenSSL takes a certificate whose issuer has its own name for one that signed itself.
-        let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, "authority of a test");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self { issuer }
     }
