@@ -1,23 +1,21 @@
 //! One handshake with a client, within its limit, and what came of it.
 
-use std::future::Future;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::server::Acceptor;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::Vhosts;
 use super::failure::HandshakeError;
 use super::termination::Termination;
-use crate::listener::{TlsFacts, Wire};
+use crate::deadline::{after, before};
+use crate::listener::TlsFacts;
 use crate::telemetry::names::{SHOWN_DEFAULT, SHOWN_NONE, SHOWN_OWN};
+use crate::transport::{Tcp, Transport};
 
 impl Termination {
     /// Shakes hands with a client that was just accepted.
@@ -29,24 +27,34 @@ impl Termination {
         &self,
         tcp: TcpStream,
         vhosts: &Vhosts,
-    ) -> Result<(Box<TlsStream<Wire>>, TlsFacts), HandshakeError> {
+    ) -> Result<(Transport, TlsFacts), HandshakeError> {
         let began = Instant::now();
-        let deadline = self.limit.map(|limit| began + limit);
+        let hands = self.shake_hands_since(began, tcp, vhosts);
+        let shaken = before(after(began, self.limit), hands).await;
+        shaken.unwrap_or(Err(HandshakeError::TimedOut))
+    }
+
+    /// The same without a limit.
+    async fn shake_hands_since(
+        &self,
+        began: Instant,
+        tcp: TcpStream,
+        vhosts: &Vhosts,
+    ) -> Result<(Transport, TlsFacts), HandshakeError> {
         let mut first = [0];
-        let is_there = before(deadline, tcp.peek(&mut first)).await? == 1;
+        let is_there = tcp.peek(&mut first).await? == 1;
         if is_there && first[0].is_ascii_uppercase() {
             // No record of TLS begins with a letter (RFC 8446 §5.1), and every method of HTTP does.
             return Err(HandshakeError::PlainHttp(tcp));
         }
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), Wire::from(tcp));
-        let start = before(deadline, hello).await?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), Tcp::from(tcp)).await?;
         // RFC 6066 §3: without a trailing dot; some send it all the same.
         let name = start
             .client_hello()
             .server_name()
             .map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         let found = match &name {
-            Some(name) => before(deadline, async { Ok(vhosts.find(name).await) }).await?,
+            Some(name) => vhosts.find(name).await,
             None => None,
         };
         let certificate = match (&name, &found) {
@@ -63,14 +71,14 @@ impl Termination {
             None if self.is_strict => return Err(HandshakeError::UnknownName),
             None => Arc::clone(&self.default),
         };
-        let stream = before(deadline, start.into_stream(config)).await?;
+        let stream = start.into_stream(config).await?;
         let facts = TlsFacts {
             certificate,
             name: name.map(Rc::from),
             is_strict: self.is_strict,
             ..facts_of(stream.get_ref().1, began.elapsed())
         };
-        Ok((Box::new(stream), facts))
+        Ok((Transport::tls(stream), facts))
     }
 }
 
@@ -100,18 +108,5 @@ fn registered_name(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
         other => other.as_str().unwrap_or("-"),
-    }
-}
-
-async fn before<T>(
-    deadline: Option<Instant>,
-    step: impl Future<Output = io::Result<T>>,
-) -> Result<T, HandshakeError> {
-    match deadline {
-        Some(deadline) => match timeout_at(deadline, step).await {
-            Ok(done) => done.map_err(HandshakeError::Failed),
-            Err(_) => Err(HandshakeError::TimedOut),
-        },
-        None => step.await.map_err(HandshakeError::Failed),
     }
 }

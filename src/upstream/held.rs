@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::RequestBody;
 use super::link::{Alone, Place};
 use super::shared::Stream;
-use super::{RequestBody, UpstreamIo};
 use crate::deadline::Deadline;
 use crate::streams::StreamIo;
+use crate::transport::Transport;
 
 /// A backend, in use. Dropping it ends what is under way.
 pub(crate) enum Upstream<B: RequestBody> {
@@ -105,7 +106,7 @@ impl<B: RequestBody> fmt::Debug for Upstream<B> {
 #[derive(Debug)]
 pub(crate) enum TunnelIo {
     /// A connection.
-    Alone(UpstreamIo),
+    Alone(Transport),
     /// A stream.
     Shared(StreamIo),
 }
