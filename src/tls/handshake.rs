@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::server::Acceptor;
-use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::Vhosts;
 use super::failure::HandshakeError;
 use super::termination::Termination;
+use crate::config::Suite;
 use crate::deadline::{after, before};
 use crate::listener::TlsFacts;
 use crate::telemetry::names::{SHOWN_DEFAULT, SHOWN_NONE, SHOWN_OWN};
@@ -91,7 +92,8 @@ fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
         },
         cipher: connection
             .negotiated_cipher_suite()
-            .map_or("-", |cipher| registered_name(cipher.suite())),
+            .and_then(|suite| Suite::of(suite.suite().into()))
+            .map_or("-", |suite| suite.iana),
         certificate: SHOWN_NONE,
         name: None,
         is_strict: false,
@@ -101,12 +103,21 @@ fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
     }
 }
 
-/// The name in IANA's registry; rustls has names of its own for the suites of TLS 1.3.
-fn registered_name(suite: CipherSuite) -> &'static str {
-    match suite {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        other => other.as_str().unwrap_or("-"),
+#[cfg(test)]
+mod tests {
+    use rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
+
+    use super::*;
+    use crate::telemetry::names::CIPHERS;
+
+    #[test]
+    fn every_suite_that_can_be_agreed_on_has_a_name_that_is_counted() {
+        for suite in ALL_CIPHER_SUITES {
+            let known = Suite::of(suite.suite().into()).map(|suite| suite.iana);
+            assert!(
+                known.is_some_and(|name| CIPHERS.contains(&name)),
+                "{suite:?}"
+            );
+        }
     }
 }
