@@ -38,6 +38,7 @@ pub(crate) mod streams;
 pub(crate) mod sys;
 pub(crate) mod telemetry;
 pub(crate) mod tls;
+pub(crate) mod transport;
 pub(crate) mod upstream;
 pub mod vhost;
 pub(crate) mod worker;

@@ -12,7 +12,6 @@ mod handed;
 mod proxied;
 mod proxy_header;
 mod quiesce;
-mod stream;
 mod tls_facts;
 
 use std::io;
@@ -25,7 +24,6 @@ pub(crate) use bind::{bind, rebind};
 pub(crate) use handed::Handed;
 pub(crate) use proxied::{ProxyHeaderError, read_proxy_header};
 pub(crate) use proxy_header::Proxied;
-pub(crate) use stream::{ClientStream, Wire};
 pub(crate) use tls_facts::TlsFacts;
 
 /// The listening sockets of all slots.

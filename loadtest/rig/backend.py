@@ -9,24 +9,23 @@
 """
 
 import asyncio
-import base64
-import hashlib
 import json
-import struct
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from rig.websocket import Echo  # noqa: E402
 
 BODY_LIMIT = 64 * 2**20
-WEBSOCKET_KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 REASONS = {200: "OK", 204: "No Content", 302: "Found", 304: "Not Modified", 404: "Not Found"}
 
 
-class Connection(asyncio.Protocol):
+class Connection(Echo, asyncio.Protocol):
     """One connection from the proxy; requests are answered in order."""
 
     def __init__(self):
         self.buffer = bytearray()
         self.transport = None
-        self.is_tunnel = False
         self.is_waiting = False
 
     def connection_made(self, transport):
@@ -126,56 +125,6 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"%x\r\n%s\r\n" % (part, b"x" * part))
             size -= part
         self.transport.write(b"0\r\n\r\n")
-
-    def open_tunnel(self, headers):
-        """Answers the handshake (RFC 6455 §4.2.2)."""
-        digest = hashlib.sha1(headers[b"sec-websocket-key"] + WEBSOCKET_KEY).digest()
-        self.transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
-        )
-        self.is_tunnel = True
-        self.echo_frames()
-
-    def echo_frames(self):
-        """Sends back every whole frame, unmasked (RFC 6455 §5.2); a ping as a pong."""
-        while (frame := take_frame(self.buffer)) is not None:
-            first, payload = frame
-            opcode = first & 0x0F
-            if opcode == 0x9:
-                first = (first & 0xF0) | 0xA
-            if opcode != 0xA:
-                self.transport.write(bytes([first]) + length_field(len(payload)) + payload)
-            if opcode == 0x8:
-                self.transport.close()
-                return
-
-
-def length_field(length):
-    """The length of an unmasked frame."""
-    if length < 126:
-        return bytes([length])
-    return struct.pack("!BH", 126, length) if length < 65536 else struct.pack("!BQ", 127, length)
-
-
-def take_frame(buffer):
-    """Takes one masked frame: its first byte and its payload; `None` while it is not whole."""
-    if len(buffer) < 6:
-        return None
-    length, start = buffer[1] & 0x7F, 2
-    if length == 126:
-        length, start = int.from_bytes(buffer[2:4], "big"), 4
-    elif length == 127:
-        length, start = int.from_bytes(buffer[2:10], "big"), 10
-    end = start + 4 + length
-    if len(buffer) < end:
-        return None
-    mask = bytes(buffer[start : start + 4]) * (length // 4 + 1)
-    masked = int.from_bytes(buffer[start + 4 : end], "big")
-    payload = (masked ^ int.from_bytes(mask[:length], "big")).to_bytes(length, "big")
-    first = buffer[0]
-    del buffer[:end]
-    return first, payload
 
 
 async def main(port):

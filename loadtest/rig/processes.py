@@ -4,6 +4,7 @@ Everything is started through a `Crew`, which ends all of it in the opposite ord
 happened, so that no run leaves a process behind.
 """
 
+import asyncio
 import os
 import random
 import shutil
@@ -58,12 +59,11 @@ class Running:
 
     def cpu_seconds(self):
         """User and system time spent so far by the whole tree."""
-        ticks = 0
+        seconds = 0
         for pid in self.tree():
             with suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / TICKS_PER_SECOND
+                seconds += cpu_seconds(pid)
+        return seconds
 
     def resident_mib(self):
         """Resident memory of the whole tree; pages shared after a fork count more than once."""
@@ -152,6 +152,35 @@ class Crew(AbstractContextManager):
         path = self.directory / name
         path.write_text(text)
         return path
+
+
+def cpu_seconds(pid):
+    """User and system time that one process spent so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+async def run_to_end(command, limit, text="", **options):
+    """Runs a command that reads this text, and gives all that it said, whatever its status. It and what
+    it started are killed when it is not waited for any more."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        **options,
+    )
+    try:
+        async with asyncio.timeout(limit):
+            output, _ = await process.communicate(text.encode())
+    except TimeoutError:
+        raise Failed(f"{command[0]} did not end within {limit:g} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return output.decode(errors="replace")
 
 
 def free_port():

@@ -6,8 +6,6 @@
 """
 
 import asyncio
-import base64
-import hashlib
 import json
 import sys
 
@@ -37,17 +35,9 @@ class Troubled(backend.Connection):
         else:
             super().answer(method, path, headers, body)
 
-    def open_tunnel(self, headers):
-        """Answers the handshake (RFC 6455 §4.2.2)."""
-        key = headers[b"sec-websocket-key"] + backend.WEBSOCKET_KEY
-        accept = base64.b64encode(hashlib.sha1(key).digest())
+    def open_tunnel(self, headers, more=b""):
         seen = headers.get(b"traceparent", b"")
-        self.transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\nX-Seen-Traceparent: " + seen + b"\r\n\r\n"
-        )
-        self.is_tunnel = True
-        self.echo_frames()
+        super().open_tunnel(headers, b"X-Seen-Traceparent: " + seen + b"\r\n" + more)
 
 
 if __name__ == "__main__":

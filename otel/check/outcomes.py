@@ -37,6 +37,7 @@ class Outcome:
     query: str = ""
     # The query as the span must show it.
     shown_query: str = ""
+    is_tunnel: bool = False
     # Whether what came back is right: gets what was sent, the spans.
     judge: Callable | None = None
 
@@ -120,7 +121,8 @@ ROWS = [
     Outcome("client gone", leave, "ok.test", "/slow/900", 0, ("client_gone",)),
     Outcome("client stops sending", partial(plain, headers=SLOW_BODY, body=b"ten bytes."), "ok.test",
             "/echo", 408, ("client_timeout",), method="POST"),
-    Outcome("WebSocket", websocket, "ok.test", "/ws", 101, attempts=(None,), judge=passed_on),
+    Outcome("WebSocket", websocket, "ok.test", "/ws", 101, attempts=(None,), is_tunnel=True,
+            judge=passed_on),
     # The last: Redis does not come back.
     Outcome("Redis down", without_redis, "fresh.test", "/x", 503, ("redis_unavailable",), attempts=()),
 ]

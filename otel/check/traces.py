@@ -135,7 +135,7 @@ def judge_server(row, target, sent, line, span):
     path, _, query = target.partition("?")
     if row.query:
         query = query.replace(row.query, row.shown_query)
-    failed = end != "ok" and row.status != 101
+    failed = end != "ok" and not row.is_tunnel
     by_status = str(line["status"]) if not failed and line["status"] >= 500 else None
     is_error = (failed or by_status) and end not in CLIENTS and not 400 <= line["status"] < 500
     yield from expect("parent", span.parent, sent.span)
@@ -161,7 +161,7 @@ def judge_server(row, target, sent, line, span):
         yield from expect(key, found.get(key), expected)
     yield from near("duration", span.end - span.start, line["duration"])
     yield from near("start", span.start, datetime.fromisoformat(line["time"]).timestamp())
-    yield from expect("events", span.events, ["upgrade", "tunnel_end"] if row.status == 101 else [])
+    yield from expect("events", span.events, ["upgrade", "tunnel_end"] if row.is_tunnel else [])
 
 
 def judge_lookup(span, server, line):

@@ -59,13 +59,13 @@ pub(super) struct Certificate {
     /// PEM file of the certificate chain, or an array of these: a client is shown the first that it
     /// can verify, such as one with an ECDSA key before one with an RSA key.
     pub(super) cert: Written<OneOrMany<PathText>>,
-    /// PEM file, or files, of further CA certificates to send.
+    /// PEM file, or files, of further CA certificates to send, and of those that vouch for clients.
     pub(super) ca: Written<OneOrMany<PathText>>,
     /// Connections begin with a PROXY header, before TLS. Default false.
     pub(super) proxy_protocol: Written<bool>,
     /// Ask clients for a certificate, which must come from a `ca`. Default false.
     pub(super) request_cert: Written<bool>,
-    /// Refuse clients that ask for a name without a certificate of its own. Default false.
+    /// Refuse clients that ask for a name without a certificate of its own, or for none. Default false.
     pub(super) strict_sni: Written<bool>,
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::listener::ClientStream;
 use crate::proxy::Downlink;
+use crate::transport::Transport;
 
 /// Silence after which a lingering connection is closed.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ pub(super) async fn close(link: &Downlink, is_broken: bool) {
     let Some(mut stream) = link.take_stream() else {
         return;
     };
-    if !must_linger && !is_broken && matches!(stream, ClientStream::Tls(_)) {
+    if !must_linger && !is_broken && matches!(stream, Transport::Tls(_)) {
         // Without TLS's own end mark a client cannot tell the end from a cut (RFC 8446 §6.1). One
         // that takes nothing goes without.
         let _ = timeout(IDLE_SILENCE, stream.shutdown()).await;
@@ -48,7 +48,7 @@ pub(super) async fn close(link: &Downlink, is_broken: bool) {
 }
 
 /// Closes the sending side, and reads what still comes until the client closes or a limit is over.
-pub(super) async fn linger(mut stream: ClientStream, silence: Duration) {
+pub(super) async fn linger(mut stream: Transport, silence: Duration) {
     let waste_all = async {
         // Already closed, after a tunnel, or broken: the reads will tell.
         let _ = stream.shutdown().await;

@@ -17,8 +17,8 @@ use tokio::io::AsyncWrite;
 use crate::config::Timeouts;
 use crate::deadline::{Deadline, after};
 use crate::error::End;
-use crate::listener::ClientStream;
 use crate::proxy::{Downlink, Phase};
+use crate::transport::Transport;
 
 /// The answer to a head that takes too long.
 const TOO_SLOW: &[u8] =
@@ -120,7 +120,7 @@ impl ClientIo {
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut ClientStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let link = Rc::clone(&self.link);
         let written = match link.poll_interim(cx) {

@@ -11,8 +11,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use super::{ClientStream, Listener, Proxied, TlsFacts};
+use super::{Listener, Proxied, TlsFacts};
 use crate::telemetry::{Event, emit};
+use crate::transport::Transport;
 
 /// At most one complaint about a shortage in this time.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ pub(crate) struct Accepted {
 #[derive(Debug)]
 pub(crate) struct Downstream {
     /// The connection, without delay for small writes.
-    pub(crate) stream: ClientStream,
+    pub(crate) stream: Transport,
     /// What was agreed on, if it speaks TLS.
     pub(crate) tls: Option<TlsFacts>,
     /// The listener expects TLS, and the client began without it.

@@ -131,7 +131,7 @@ impl Proxy {
         let (failure, cause) = match tried {
             Ok(answer) => {
                 attempt.headed = Some(Instant::now());
-                attempt.status = Some(answer.response.status());
+                attempt.status = Some(answer.upstream.status_of(&answer.response));
                 return Ok(answer);
             }
             Err(failed) => failed,

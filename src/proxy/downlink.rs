@@ -28,8 +28,9 @@ use super::headers::Forwarding;
 use super::switch::Switch;
 use crate::drain::DrainWatch;
 use crate::error::End;
-use crate::listener::{ClientStream, Proxied, TlsFacts};
+use crate::listener::{Proxied, TlsFacts};
 use crate::relay::TunnelTraffic;
+use crate::transport::Transport;
 
 /// Where a connection stands between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(crate) struct Downlink {
     /// The heads among what was written.
     pub(crate) heads: HeadCount,
     drain: DrainWatch,
-    stream: RefCell<Option<ClientStream>>,
+    stream: RefCell<Option<Transport>>,
     /// The connection that this is a stream of.
     connection: Option<Rc<Downlink>>,
     /// Which one of them.
@@ -128,7 +129,7 @@ impl Downlink {
     /// Runs an I/O operation on the socket.
     pub(crate) fn with_stream<T>(
         &self,
-        operation: impl FnOnce(Pin<&mut ClientStream>) -> Poll<io::Result<T>>,
+        operation: impl FnOnce(Pin<&mut Transport>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match self.stream.borrow_mut().as_mut() {
             Some(stream) => operation(Pin::new(stream)),
@@ -137,7 +138,7 @@ impl Downlink {
     }
 
     /// Takes the socket away from HTTP: for a tunnel or for closing.
-    pub(crate) fn take_stream(&self) -> Option<ClientStream> {
+    pub(crate) fn take_stream(&self) -> Option<Transport> {
         self.stream.borrow_mut().take()
     }
 

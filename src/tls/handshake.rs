@@ -1,23 +1,22 @@
 //! One handshake with a client, within its limit, and what came of it.
 
-use std::future::Future;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::server::Acceptor;
-use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::Vhosts;
 use super::failure::HandshakeError;
 use super::termination::Termination;
-use crate::listener::{TlsFacts, Wire};
+use crate::config::Suite;
+use crate::deadline::{after, before};
+use crate::listener::TlsFacts;
 use crate::telemetry::names::{SHOWN_DEFAULT, SHOWN_NONE, SHOWN_OWN};
+use crate::transport::{Tcp, Transport};
 
 impl Termination {
     /// Shakes hands with a client that was just accepted.
@@ -29,24 +28,34 @@ impl Termination {
         &self,
         tcp: TcpStream,
         vhosts: &Vhosts,
-    ) -> Result<(Box<TlsStream<Wire>>, TlsFacts), HandshakeError> {
+    ) -> Result<(Transport, TlsFacts), HandshakeError> {
         let began = Instant::now();
-        let deadline = self.limit.map(|limit| began + limit);
+        let hands = self.shake_hands_since(began, tcp, vhosts);
+        let shaken = before(after(began, self.limit), hands).await;
+        shaken.unwrap_or(Err(HandshakeError::TimedOut))
+    }
+
+    /// The same without a limit.
+    async fn shake_hands_since(
+        &self,
+        began: Instant,
+        tcp: TcpStream,
+        vhosts: &Vhosts,
+    ) -> Result<(Transport, TlsFacts), HandshakeError> {
         let mut first = [0];
-        let is_there = before(deadline, tcp.peek(&mut first)).await? == 1;
+        let is_there = tcp.peek(&mut first).await? == 1;
         if is_there && first[0].is_ascii_uppercase() {
             // No record of TLS begins with a letter (RFC 8446 §5.1), and every method of HTTP does.
             return Err(HandshakeError::PlainHttp(tcp));
         }
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), Wire::from(tcp));
-        let start = before(deadline, hello).await?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), Tcp::from(tcp)).await?;
         // RFC 6066 §3: without a trailing dot; some send it all the same.
         let name = start
             .client_hello()
             .server_name()
             .map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         let found = match &name {
-            Some(name) => before(deadline, async { Ok(vhosts.find(name).await) }).await?,
+            Some(name) => vhosts.find(name).await,
             None => None,
         };
         let certificate = match (&name, &found) {
@@ -63,14 +72,14 @@ impl Termination {
             None if self.is_strict => return Err(HandshakeError::UnknownName),
             None => Arc::clone(&self.default),
         };
-        let stream = before(deadline, start.into_stream(config)).await?;
+        let stream = start.into_stream(config).await?;
         let facts = TlsFacts {
             certificate,
             name: name.map(Rc::from),
             is_strict: self.is_strict,
             ..facts_of(stream.get_ref().1, began.elapsed())
         };
-        Ok((Box::new(stream), facts))
+        Ok((Transport::tls(stream), facts))
     }
 }
 
@@ -83,7 +92,8 @@ fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
         },
         cipher: connection
             .negotiated_cipher_suite()
-            .map_or("-", |cipher| registered_name(cipher.suite())),
+            .and_then(|suite| Suite::of(suite.suite().into()))
+            .map_or("-", |suite| suite.iana),
         certificate: SHOWN_NONE,
         name: None,
         is_strict: false,
@@ -93,25 +103,21 @@ fn facts_of(connection: &ServerConnection, took: Duration) -> TlsFacts {
     }
 }
 
-/// The name in IANA's registry; rustls has names of its own for the suites of TLS 1.3.
-fn registered_name(suite: CipherSuite) -> &'static str {
-    match suite {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        other => other.as_str().unwrap_or("-"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
 
-async fn before<T>(
-    deadline: Option<Instant>,
-    step: impl Future<Output = io::Result<T>>,
-) -> Result<T, HandshakeError> {
-    match deadline {
-        Some(deadline) => match timeout_at(deadline, step).await {
-            Ok(done) => done.map_err(HandshakeError::Failed),
-            Err(_) => Err(HandshakeError::TimedOut),
-        },
-        None => step.await.map_err(HandshakeError::Failed),
+    use super::*;
+    use crate::telemetry::names::CIPHERS;
+
+    #[test]
+    fn every_suite_that_can_be_agreed_on_has_a_name_that_is_counted() {
+        for suite in ALL_CIPHER_SUITES {
+            let known = Suite::of(suite.suite().into()).map(|suite| suite.iana);
+            assert!(
+                known.is_some_and(|name| CIPHERS.contains(&name)),
+                "{suite:?}"
+            );
+        }
     }
 }

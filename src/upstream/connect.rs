@@ -1,24 +1,24 @@
 //! A new connection: name, TCP, TLS, HTTP, within one limit over all of them.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout_at};
 
 use super::RequestBody;
 use super::error::ConnectError;
-use super::io::{UpstreamIo, Wire, WireIo};
+use super::io::{Wire, WireIo};
 use super::link::Link;
 use super::resolve::{Addresses, Resolver};
 use super::shared::Trunk;
 use super::tls::Tls;
+use crate::deadline::before;
+use crate::transport::Transport;
 use crate::vhost::{Backend, BackendHost};
 
 /// The buffer of one connection, in bytes, for each direction; also the limit of a response head.
@@ -141,14 +141,14 @@ impl Connector {
             connect_tcp(&addresses, backend.port, deadline, notes).await?
         };
         let stream = match backend.scheme.is_tls() {
-            false => UpstreamIo::Plain(tcp),
+            false => Transport::Plain(tcp),
             true => {
                 let _watch = Stopwatch::start(|took| notes.handshaken.set(Some(took)));
                 let hands = self.tls.shake_hands(tcp, backend);
                 let tls = before(deadline, hands)
                     .await
                     .unwrap_or(Err(ConnectError::TimedOut))?;
-                UpstreamIo::Tls(Box::new(tls))
+                Transport::tls(tls)
             }
         };
         Ok(WireIo::new(stream, peer))
@@ -224,14 +224,6 @@ async fn open(peer: SocketAddr) -> io::Result<TcpStream> {
         .with_interval(interval);
     SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
     socket.connect(peer).await
-}
-
-/// The result, or `None` when the deadline was first.
-pub(super) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, future).await.ok(),
-        None => Some(future.await),
-    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::RequestBody;
 use super::link::{Alone, Place};
 use super::shared::Stream;
-use super::{RequestBody, UpstreamIo};
 use crate::deadline::Deadline;
 use crate::streams::StreamIo;
+use crate::transport::Transport;
 
 /// A backend, in use. Dropping it ends what is under way.
 pub(crate) enum Upstream<B: RequestBody> {
@@ -35,12 +37,22 @@ impl<B: RequestBody> Upstream<B> {
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Alone(alone) => alone.poll_drive(cx).map(|_| ()),
-            Self::Shared(stream) if stream.is_tunnel() => Poll::Ready(()),
+            Self::Shared(stream) if stream.accepted().is_some() => Poll::Ready(()),
             Self::Shared(stream) => {
                 stream.poll_upload(cx);
                 Poll::Pending
             }
         }
+    }
+
+    /// The status that the backend gave this response: a stream accepts a WebSocket with a 200 (RFC 8441
+    /// §5.1), where the exchange goes on with the 101 of HTTP/1.
+    pub(crate) fn status_of<T>(&self, response: &Response<T>) -> StatusCode {
+        let accepted = match self {
+            Self::Alone(_) => None,
+            Self::Shared(stream) => stream.accepted(),
+        };
+        accepted.unwrap_or(response.status())
     }
 
     /// The timer for what the exchange waits for.
@@ -105,7 +117,7 @@ impl<B: RequestBody> fmt::Debug for Upstream<B> {
 #[derive(Debug)]
 pub(crate) enum TunnelIo {
     /// A connection.
-    Alone(UpstreamIo),
+    Alone(Transport),
     /// A stream.
     Shared(StreamIo),
 }

@@ -1,4 +1,4 @@
-//! The bytes of a connection to a backend: plain or TLS, counted, and as hyper wants them.
+//! The bytes of a connection to a backend: counted, and as hyper wants them.
 //!
 //! Lies below hyper while HTTP is spoken and is taken out from under it for a tunnel. Invariant:
 //! what the counters of [`Wire`] say was seen here, so a caller knows whether an attempt sent or
@@ -15,7 +15,8 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+
+use crate::transport::Transport;
 
 /// What the I/O adapter of one connection saw since it was last acquired.
 ///
@@ -69,104 +70,16 @@ impl Wire {
     }
 }
 
-/// The stream to a backend.
-#[derive(Debug)]
-pub(crate) enum UpstreamIo {
-    /// TCP.
-    Plain(TcpStream),
-    /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl UpstreamIo {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
-
-    /// Fails unless the kernel has nothing to read: neither bytes nor the end of the stream.
-    ///
-    /// Looks at TCP below TLS, too: what a backend says unasked is nearly always its good-bye.
-    fn probe(&self) -> io::Result<()> {
-        let mut byte = [MaybeUninit::uninit()];
-        // The socket is not blocking, so neither is this.
-        match SockRef::from(self.tcp()).peek(&mut byte) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "bytes on an idle connection, expected none",
-            )),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Calls a method of the stream that is there.
-macro_rules! delegate {
-    ($self:ident, $method:ident, $($argument:expr),+) => {
-        match $self.get_mut() {
-            UpstreamIo::Plain(tcp) => Pin::new(tcp).$method($($argument),+),
-            UpstreamIo::Tls(tls) => Pin::new(tls.as_mut()).$method($($argument),+),
-        }
-    };
-}
-
-impl AsyncRead for UpstreamIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        delegate!(self, poll_read, cx, buffer)
-    }
-}
-
-impl AsyncWrite for UpstreamIo {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write, cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write_vectored, cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(tcp) => tcp.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_flush, cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_shutdown, cx)
-    }
-}
-
 /// The stream, counted.
 #[derive(Debug)]
 pub(super) struct WireIo {
-    pub(super) stream: UpstreamIo,
+    pub(super) stream: Transport,
     wire: Rc<Wire>,
 }
 
 impl WireIo {
     /// Wraps a fresh stream; the second is the view that the caller keeps.
-    pub(super) fn new(stream: UpstreamIo, peer: SocketAddr) -> (Self, Rc<Wire>) {
+    pub(super) fn new(stream: Transport, peer: SocketAddr) -> (Self, Rc<Wire>) {
         let wire = Rc::new(Wire::new(peer));
         let io = Self {
             stream,
@@ -239,7 +152,7 @@ impl hyper::rt::Read for WireIo {
         cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if self.wire.must_probe.take() {
-            self.stream.probe()?;
+            probe(self.tcp())?;
         }
         if self.wire.is_dry.get() {
             return Poll::Pending;
@@ -285,5 +198,22 @@ impl hyper::rt::Write for WireIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Fails unless the kernel has nothing to read: neither bytes nor the end of the stream.
+///
+/// Looks at TCP below TLS, too: what a backend says unasked is nearly always its good-bye.
+fn probe(tcp: &TcpStream) -> io::Result<()> {
+    let mut byte = [MaybeUninit::uninit()];
+    // The socket is not blocking, so neither is this.
+    match SockRef::from(tcp).peek(&mut byte) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "bytes on an idle connection, expected none",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
     }
 }

@@ -19,10 +19,11 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Connection, Parts, SendRequest};
 use tokio::task::unconstrained;
 
-use super::io::{UpstreamIo, Wire, WireIo};
+use super::io::{Wire, WireIo};
 use super::pool::Claim;
 use super::{Origin, RequestBody};
 use crate::deadline::Deadline;
+use crate::transport::Transport;
 
 /// A connection without its place in the pool.
 pub(super) struct Link<B: RequestBody> {
@@ -161,7 +162,7 @@ impl<B: RequestBody> Alone<B> {
 
     /// After a 101: the bare connection and what was already read of it. `None` unless the driver
     /// has ended without an error.
-    pub(crate) fn into_tunnel(self) -> Option<(UpstreamIo, Bytes, Place)> {
+    pub(crate) fn into_tunnel(self) -> Option<(Transport, Bytes, Place)> {
         let Self { link, claim } = self;
         let Drive::Ended(parts) = link.drive else {
             return None;

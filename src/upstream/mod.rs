@@ -25,14 +25,14 @@ mod tls;
 use std::error::Error;
 use std::hash::{Hash, Hasher};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Body;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
-use connect::{Connector, Stopwatch, before};
+use connect::{Connector, Stopwatch};
 use link::Link;
 use pool::{Claim, Grant, Limits, Pool, Turn};
 use resolve::{AGES, Resolver, look_up};
@@ -40,6 +40,7 @@ use shared::{Groups, Patience, Sender};
 use tls::Tls;
 
 use crate::config::Config;
+use crate::deadline::{after, before};
 use crate::scoreboard::{Counter, Seat};
 use crate::vhost::Backend;
 
@@ -47,7 +48,6 @@ pub(crate) use body::{AnswerError, ResponseBody};
 pub(crate) use connect::ConnectNotes;
 pub(crate) use error::ConnectError;
 pub(crate) use held::{TunnelIo, Upstream};
-use io::UpstreamIo;
 use link::Alone;
 pub(crate) use link::Place;
 pub(crate) use shared::OpenError;
@@ -179,7 +179,7 @@ impl<B: RequestBody> Upstreams<B> {
         if want == Want::Fresh {
             return None;
         }
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         loop {
             let (link, claim) = self.pool.take(origin, now)?;
             if let Ok(upstream) = renew(link, claim, want) {
@@ -215,8 +215,7 @@ impl<B: RequestBody> Upstreams<B> {
 
     /// When an acquisition that begins now must be over.
     fn deadline(&self) -> Option<Instant> {
-        self.connect_limit
-            .and_then(|limit| Instant::now().checked_add(limit))
+        after(Instant::now(), self.connect_limit)
     }
 
     /// Waits in the queue of the backend.
@@ -247,7 +246,7 @@ impl<B: RequestBody> Upstreams<B> {
     }
 
     /// Closes what is idle for too long or was closed by its backend.
-    fn sweep(&self, now: std::time::Instant) {
+    fn sweep(&self, now: Instant) {
         self.pool.sweep(now, Link::settle);
         self.shared.sweep(now);
     }
@@ -280,7 +279,7 @@ async fn sweep_while_alive<B: RequestBody>(upstreams: Weak<Upstreams<B>>, pause:
         let Some(upstreams) = upstreams.upgrade() else {
             return;
         };
-        upstreams.sweep(std::time::Instant::now());
+        upstreams.sweep(Instant::now());
     }
 }
 

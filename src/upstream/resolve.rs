@@ -12,12 +12,12 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, timeout_at};
 
 use super::error::ConnectError;
+use crate::deadline::before;
 
 /// Look-ups at a time: each holds one thread of Tokio's blocking pool.
 const LOOK_UPS: usize = 16;
@@ -120,13 +120,7 @@ impl Resolver {
         let until = [deadline, patience].into_iter().flatten().min();
         // Made before the first wait, so that the landing cannot be missed.
         let landed = flight.landed.notified();
-        let in_time = match until {
-            Some(until) => timeout_at(until, landed).await.is_ok(),
-            None => {
-                landed.await;
-                true
-            }
-        };
+        let in_time = before(until, landed).await.is_some();
         if in_time && let Some(Ok(addresses)) = self.known(name) {
             return Ok(addresses);
         }

@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use self::unverified::Unverified;
 use super::error::ConnectError;
 use crate::config::BackendTls;
+use crate::transport::Tcp;
 use crate::vhost::{Backend, BackendHost};
 
 /// HTTP/2, in the words of ALPN (RFC 9113 §3.3).
@@ -62,7 +63,7 @@ impl Tls {
         &self,
         tcp: TcpStream,
         backend: &Backend,
-    ) -> Result<TlsStream<TcpStream>, ConnectError> {
+    ) -> Result<TlsStream<Tcp>, ConnectError> {
         let name = match &backend.host {
             BackendHost::Ip(ip) => ServerName::IpAddress((*ip).into()),
             BackendHost::Name(name) => ServerName::try_from(name.to_string())
@@ -74,10 +75,10 @@ impl Tls {
             Err(why) => return Err(ConnectError::TlsUnavailable(Rc::clone(why))),
         };
         if !backend.scheme.is_http2() {
-            let hands = connectors.http1.connect(name, tcp).await;
+            let hands = connectors.http1.connect(name, tcp.into()).await;
             return hands.map_err(ConnectError::Tls);
         }
-        let hands = connectors.http2.connect(name, tcp).await;
+        let hands = connectors.http2.connect(name, tcp.into()).await;
         let stream = hands.map_err(ConnectError::Tls)?;
         match stream.get_ref().1.alpn_protocol() {
             Some(H2) => Ok(stream),

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use crate::config::{Config, Driver};
-use crate::listener::{Accepted, ClientStream, Downstream, Proxied, TlsFacts};
+use crate::listener::{Accepted, Downstream, Proxied, TlsFacts};
 use crate::route::Router;
 use crate::scoreboard::Seat;
 use crate::telemetry::HandshakeRecord;
 use crate::tls::{HandshakeError, Loans, Terminations, Vhosts};
+use crate::transport::Transport;
 
 /// What the HTTPS listeners show, and the certificates of single vhosts.
 pub(super) struct Certificates {
@@ -47,14 +48,14 @@ impl Certificates {
     ) -> Option<Downstream> {
         let mut misses_tls = false;
         let (stream, tls) = match self.terminations.of(accepted.asked) {
-            None => (ClientStream::Plain(accepted.stream), None),
+            None => (Transport::Plain(accepted.stream), None),
             // Boxed: plain connections would have room for it.
             Some(termination) => {
                 let shaking = Box::pin(termination.shake_hands(accepted.stream, &self.vhosts));
                 match shaking.await {
                     Ok((stream, facts)) => {
                         record_of(&facts).measure(seat);
-                        (ClientStream::Tls(stream), Some(facts))
+                        (stream, Some(facts))
                     }
                     Err(error) => {
                         HandshakeRecord::count_failure(seat, error.word());
@@ -63,7 +64,7 @@ impl Certificates {
                             return None;
                         };
                         misses_tls = true;
-                        (ClientStream::Plain(tcp), None)
+                        (Transport::Plain(tcp), None)
                     }
                 }
             }

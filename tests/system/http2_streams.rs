@@ -377,6 +377,13 @@ fn websockets_pass_between_all_versions() {
     drop(socket);
     let line = hipache.log().next();
     assert_eq!((line.status, line.target()), (101, "/old"));
+    // Each span tells what was said on its side.
+    let statuses: Vec<_> = collector
+        .trace_of("/old")
+        .iter()
+        .filter_map(|span| attribute(span, "http.response.status_code"))
+        .collect();
+    assert_eq!(statuses, ["101", "200"]);
 }
 
 #[test]

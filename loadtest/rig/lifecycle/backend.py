@@ -10,16 +10,14 @@
 """
 
 import asyncio
-import base64
-import hashlib
 import sys
 import zlib
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from rig.backend import WEBSOCKET_KEY, length_field, take_frame  # noqa: E402
 from rig.lifecycle.content import PART_BYTES, parts  # noqa: E402
+from rig.websocket import Echo  # noqa: E402
 
 # Steps of a slow body.
 STEP_SECONDS = 0.05
@@ -27,14 +25,13 @@ HEAD_LIMIT = 64 * 1024
 HIGH_WATER = 4 * PART_BYTES
 
 
-class Connection(asyncio.Protocol):
+class Connection(Echo, asyncio.Protocol):
     """One connection from the proxy. Requests are answered in order; bodies are never held."""
 
     def __init__(self):
         self.buffer = bytearray()
         self.transport = None
         self.answering = None
-        self.is_tunnel = False
         self.left, self.length, self.sum = 0, 0, 0
         self.head = None
         self.may_write = asyncio.Event()
@@ -158,27 +155,6 @@ class Connection(asyncio.Protocol):
         """An answer that took time is complete: on with the next request."""
         self.answering = None
         self.serve()
-
-    def open_tunnel(self, headers):
-        """Answers the handshake (RFC 6455 §4.2.2)."""
-        digest = hashlib.sha1(headers[b"sec-websocket-key"] + WEBSOCKET_KEY).digest()
-        self.transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
-        )
-        self.is_tunnel = True
-        self.echo_frames()
-
-    def echo_frames(self):
-        """Sends back every whole frame, a ping as a pong (RFC 6455 §5.5); closes after a close."""
-        while (frame := take_frame(self.buffer)) is not None:
-            first, payload = frame
-            if first & 0x0F == 0x9:
-                first = (first & 0xF0) | 0xA
-            self.transport.write(bytes([first]) + length_field(len(payload)) + payload)
-            if first & 0x0F == 0x8:
-                self.transport.close()
-                return
 
 
 async def main(port):

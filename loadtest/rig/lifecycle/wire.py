@@ -2,15 +2,14 @@
 
 import asyncio
 import base64
-import hashlib
 import os
 import struct
 import time
 import zlib
 from contextlib import suppress
 
-from rig.backend import WEBSOCKET_KEY
 from rig.lifecycle.content import PART_BYTES, checksum
+from rig.websocket import accept
 
 # The causes, in the order in which they are shown.
 REFUSED = "refused"
@@ -123,8 +122,7 @@ class Wire:
         headers = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         await self.request("GET", host, target, limit, f"{headers}Sec-WebSocket-Key: {key}\r\n")
         answer = await self.head(limit, 101)
-        digest = hashlib.sha1(key.encode() + WEBSOCKET_KEY).digest()
-        if answer.get("sec-websocket-accept") != base64.b64encode(digest).decode():
+        if answer.get("sec-websocket-accept") != accept(key.encode()).decode():
             raise Failure(WRONG_BYTES, f"handshake answered with {answer}")
 
     async def echo(self, payload, limit, opcode=2, expected=2):

@@ -18,7 +18,7 @@ from rig import servers
 from rig.lifecycle.proxy import Proxy
 from rig.lifecycle.traffic import HOST
 from rig.lifecycle.watch import scrape
-from rig.processes import TICKS_PER_SECOND, Failed, free_port, need
+from rig.processes import Failed, cpu_seconds, free_port, need
 from rig.scenarios import Report
 from rig.tls.authority import Authority
 from rig.tls.pile import Pile
@@ -128,8 +128,7 @@ class Run:
 
     def cpu(self):
         """Seconds that the worker has used."""
-        fields = Path(f"/proc/{self.proxy.workers()[0]}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+        return cpu_seconds(self.proxy.workers()[0])
 
     async def measure(self, what, names):
         """Asks for each name once; the server's times, the worker's CPU time, and Redis's."""

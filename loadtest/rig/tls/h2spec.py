@@ -12,7 +12,7 @@ from pathlib import Path
 from rig import servers
 from rig.lifecycle.proxy import Proxy
 from rig.lifecycle.traffic import HOST
-from rig.processes import Failed, free_port
+from rig.processes import Failed, free_port, run_to_end
 from rig.scenarios import Report
 from rig.tls.authority import Authority
 
@@ -84,16 +84,7 @@ async def play(crew, listener, options):
     """Plays all rules, and gives for each by section and title how it was broken, if it was."""
     found = crew.directory / f"h2spec-{listener}.xml"
     command = [PROGRAM, "--strict", "--timeout", "3", "--junit-report", found, *options]
-    with (crew.directory / f"h2spec-{listener}.out").open("wb") as sink:
-        process = await asyncio.create_subprocess_exec(
-            *map(str, command), stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink
-        )
-        try:
-            async with asyncio.timeout(LIMIT):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            raise Failed(f"h2spec did not end within {LIMIT} s") from None
+    await run_to_end(command, LIMIT)
     cases = {}
     for case in xml.etree.ElementTree.parse(found).iter("testcase"):
         name = f"{case.get('package')} {case.get('classname')}"

@@ -4,11 +4,10 @@ A page that arrives therefore proves that the certificate shown was issued by th
 name. nghttp loads the page in any case, and only complains.
 """
 
-import asyncio
 import re
 from pathlib import Path
 
-from rig.processes import Failed, need
+from rig.processes import Failed, need, run_to_end
 from rig.tls.authority import openssl
 
 LIMIT = 60.0
@@ -42,23 +41,9 @@ class Page:
         return f"https://{self.host}:{self.port}{self.path}"
 
 
-async def run(command, text="", environment=None):
-    """Runs a program to its end and gives all that it wrote; its status is judged by the page."""
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(LIMIT):
-            output, _ = await process.communicate(text.encode())
-    except TimeoutError:
-        process.kill()
-        raise Failed(f"{command[0]} did not end within {LIMIT:g} s") from None
-    return output.decode(errors="replace")
+async def run(command, text="", **options):
+    """What a program says."""
+    return await run_to_end(command, LIMIT, text, **options)
 
 
 class Curl:
@@ -95,7 +80,7 @@ class Nghttp:
         """Loads one page; its name is that of the header, which nghttp takes for SNI, too."""
         command = [self.program, f"https://127.0.0.1:{page.port}{page.path}"]
         command += ["-H", f":authority: {page.host}"]
-        return Visit(await run(command, environment={
+        return Visit(await run(command, env={
             "SSL_CERT_FILE": str(page.authority.certificate), "HOME": str(home),
         }))  # fmt: skip
 
@@ -150,7 +135,7 @@ class Chromium:
         command += [f"--user-data-dir={home / 'profile'}", "--dump-dom"]
         command += ["--host-resolver-rules=MAP * 127.0.0.1", page.url]
         path = "/usr/local/bin:/usr/bin:/bin"
-        return Visit(await run(command, environment={"HOME": str(home), "PATH": path}))
+        return Visit(await run(command, env={"HOME": str(home), "PATH": path}))
 
     async def trust(self, store, authority):
         """Makes a store of certificates that has this authority."""

@@ -5,14 +5,13 @@ accept, and nothing else is set. Looked at are protocols, ciphers, forward secre
 and vulnerabilities; the HTTP headers are those of the backend.
 """
 
-import asyncio
 import json
 import shlex
 
 from rig import results
 from rig.lifecycle.proxy import Proxy
 from rig.lifecycle.traffic import HOST
-from rig.processes import Failed, free_port, need
+from rig.processes import free_port, need, run_to_end
 from rig.scenarios import Report
 from rig.tls.authority import Authority
 
@@ -55,32 +54,14 @@ async def testssl(crew, chosen):
     arguments += ["--ip", "127.0.0.1", "--add-ca", "root.crt", *CHECKS]
     arguments += ["--jsonfile", found, f"https://{HOST}:{port}/"]
     crew.write("root.crt", authority.certificate.read_text())
-    await run([program, *arguments], crew.directory)
+    # Its status counts findings, which are judged by themselves.
+    await run_to_end([program, *arguments], LIMIT, cwd=crew.directory)
     judge(json.loads((crew.directory / found).read_text()), report)
     report.row("testssl.sh", results.version([program, "--version"], r"testssl +(\d\S*)"))
     report.row("command", shlex.join(["testssl", *arguments]))
     status = await proxy.stop()
     report.check(status == 0, f"hipache ended with status {status}: {proxy.running.said()}")
     return report
-
-
-async def run(command, directory):
-    """Runs it to its end; its status counts findings, which are judged by themselves."""
-    with (directory / "testssl.out").open("wb") as sink:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            cwd=directory,
-            start_new_session=True,
-        )
-        try:
-            async with asyncio.timeout(LIMIT):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            raise Failed(f"testssl did not end within {LIMIT} s") from None
 
 
 def judge(findings, report):

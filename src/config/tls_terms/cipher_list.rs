@@ -7,7 +7,8 @@ pub struct Suite {
     pub code: u16,
     /// OpenSSL's name for it.
     pub name: &'static str,
-    iana: &'static str,
+    /// The name in IANA's registry.
+    pub iana: &'static str,
     /// Words that stand for it and for others of its kind; none for those of TLS 1.3, which a list
     /// of OpenSSL cannot choose but by name.
     kinds: &'static [&'static str],
@@ -82,6 +83,11 @@ const fn suite_13(code: u16, name: &'static str) -> Suite {
 }
 
 impl Suite {
+    /// The one of this number.
+    pub fn of(code: u16) -> Option<Self> {
+        SUITES.into_iter().find(|suite| suite.code == code)
+    }
+
     /// Whether it belongs to TLS 1.3, and not to 1.2.
     pub fn is_13(&self) -> bool {
         self.kinds.is_empty()

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::conduct::Conduct;
 use crate::error::End;
 use crate::http::stall::Stall;
-use crate::listener::ClientStream;
 use crate::proxy::Downlink;
+use crate::transport::Transport;
 
 /// The downstream socket below HTTP/2.
 pub(super) struct TrunkIo {
@@ -49,7 +49,7 @@ impl TrunkIo {
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
-        write: impl FnOnce(Pin<&mut ClientStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match self.link.with_stream(|stream| write(stream, cx)) {
             Poll::Ready(written) => {
@@ -132,7 +132,7 @@ impl AsyncWrite for TrunkIo {
 
     /// Called once the buffer of the connection is empty.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flush = |stream: Pin<&mut ClientStream>| AsyncWrite::poll_flush(stream, cx);
+        let flush = |stream: Pin<&mut Transport>| AsyncWrite::poll_flush(stream, cx);
         ready!(self.link.with_stream(flush))?;
         self.link.on_flushed();
         Poll::Ready(Ok(()))

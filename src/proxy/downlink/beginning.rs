@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use super::{Downlink, Phase};
 use crate::drain::DrainWatch;
-use crate::listener::{ClientStream, Downstream, Proxied, TlsFacts};
+use crate::listener::{Downstream, Proxied, TlsFacts};
 use crate::proxy::head_count::HeadCount;
 use crate::proxy::headers::Forwarding;
 use crate::relay::TunnelTraffic;
+use crate::transport::Transport;
 
 /// What is known of a connection from its beginning.
 struct About {
@@ -57,7 +58,7 @@ impl Downlink {
 
     fn fresh(
         about: About,
-        stream: Option<ClientStream>,
+        stream: Option<Transport>,
         connection: Option<Rc<Self>>,
         now: Instant,
     ) -> Self {

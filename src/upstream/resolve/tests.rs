@@ -206,9 +206,9 @@ fn names_are_bounded_and_the_longest_out_of_date_is_forgotten() {
     let now = std::time::Instant::now();
     let mut names = HashMap::new();
     for (name, seconds, is_asked) in [("b", 2, false), ("a", 1, false), ("c", 0, true)] {
-        let mut known = Name::unknown(Instant::from_std(now + Duration::from_secs(seconds)));
+        let mut known = Name::unknown(now + Duration::from_secs(seconds));
         known.flight = is_asked.then(|| Flight {
-            since: Instant::from_std(now),
+            since: now,
             landed: Rc::default(),
         });
         names.insert(Box::from(name), known);

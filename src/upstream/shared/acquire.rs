@@ -1,13 +1,14 @@
 //! A stream on a shared connection: on one that has room, on a new one, or after a wait.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::{Driver, Grant, Lease, Opening, Sender, Stream, Turn};
+use crate::deadline::before;
 use crate::scoreboard::Counter;
-use crate::upstream::connect::{Stopwatch, before};
+use crate::upstream::connect::Stopwatch;
 use crate::upstream::{ConnectError, ConnectNotes, Origin, RequestBody, Upstreams};
 use crate::vhost::Backend;
 

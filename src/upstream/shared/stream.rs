@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, SendStream};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 
 use super::request::{switching, translate, websocket_key};
 use super::{Lease, Sender};
@@ -26,7 +26,8 @@ pub(crate) struct Stream<B: RequestBody> {
     response: Option<ResponseFuture>,
     /// The key of a WebSocket's handshake, and the stream that it is to become.
     websocket: Option<(HeaderValue, SendStream<Bytes>)>,
-    tunnel: Option<StreamIo>,
+    /// What an accepted WebSocket has become, and the status that it was accepted with.
+    tunnel: Option<(StatusCode, StreamIo)>,
     sent: u64,
     deadline: Deadline,
     /// Bytes that the connection had read when this stream was last known to be well.
@@ -131,7 +132,7 @@ impl<B: RequestBody> Stream<B> {
         let (head, incoming) = response.into_parts();
         let accepted = self.websocket.take().filter(|_| head.status.is_success());
         if let Some((key, send)) = accepted {
-            self.tunnel = Some(StreamIo::new(send, incoming));
+            self.tunnel = Some((head.status, StreamIo::new(send, incoming)));
             return Poll::Ready(Ok(switching(
                 Response::from_parts(head, ResponseBody::None),
                 &key,
@@ -173,13 +174,13 @@ impl<B: RequestBody> Stream<B> {
         }
     }
 
-    /// Whether an accepted WebSocket has taken its place.
-    pub(crate) fn is_tunnel(&self) -> bool {
-        self.tunnel.is_some()
+    /// The status with which a WebSocket was accepted that has taken its place.
+    pub(in crate::upstream) fn accepted(&self) -> Option<StatusCode> {
+        self.tunnel.as_ref().map(|(status, _)| *status)
     }
 
     /// After an accepted WebSocket: the bytes both ways, and the stream's place.
     pub(in crate::upstream) fn into_tunnel(self) -> Option<(StreamIo, Lease<Origin, Sender>)> {
-        Some((self.tunnel?, self.lease))
+        Some((self.tunnel?.1, self.lease))
     }
 }

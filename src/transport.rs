@@ -1,4 +1,4 @@
-//! The bytes of a client's connection: plain or TLS.
+//! The bytes of one TCP connection, plain or under TLS: of a client, or to a backend.
 //!
 //! What lies above sees one stream. What concerns the socket itself (its queue, a reset that nobody
 //! reads) is asked of TCP below.
@@ -10,25 +10,30 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 use crate::sys;
 
-/// The stream of a client.
+/// The stream of a connection.
 #[derive(Debug)]
-pub(crate) enum ClientStream {
+pub(crate) enum Transport {
     /// TCP.
     Plain(TcpStream),
-    /// TLS over TCP.
-    Tls(Box<TlsStream<Wire>>),
+    /// TLS over TCP, by whichever end we are.
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 /// TCP below TLS. What TLS has is mostly one record, but it offers even that as a list of pieces, which
 /// costs the kernel more than a plain send.
 #[derive(Debug)]
-pub(crate) struct Wire(TcpStream);
+pub(crate) struct Tcp(TcpStream);
 
-impl ClientStream {
+impl Transport {
+    /// TLS, once hands were shaken.
+    pub(crate) fn tls(session: impl Into<TlsStream<Tcp>>) -> Self {
+        Self::Tls(Box::new(session.into()))
+    }
+
     /// The connection below.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
@@ -46,9 +51,13 @@ impl ClientStream {
     ) -> Poll<io::Result<usize>> {
         self.tcp().poll_peek(cx, buffer)
     }
+
+    fn is_tls_server(&self) -> bool {
+        matches!(self, Self::Tls(tls) if matches!(**tls, TlsStream::Server(_)))
+    }
 }
 
-impl AsRawFd for ClientStream {
+impl AsRawFd for Transport {
     fn as_raw_fd(&self) -> RawFd {
         self.tcp().as_raw_fd()
     }
@@ -56,36 +65,40 @@ impl AsRawFd for ClientStream {
 
 /// Calls a method of the stream that is there.
 macro_rules! delegate {
-    ($self:ident, $method:ident, $($argument:expr),+) => {
-        match $self.get_mut() {
-            ClientStream::Plain(tcp) => Pin::new(tcp).$method($($argument),+),
-            ClientStream::Tls(tls) => Pin::new(tls.as_mut()).$method($($argument),+),
+    ($stream:expr, $method:ident, $($argument:expr),+) => {
+        match $stream {
+            Transport::Plain(tcp) => Pin::new(tcp).$method($($argument),+),
+            Transport::Tls(tls) => Pin::new(tls.as_mut()).$method($($argument),+),
         }
     };
 }
 
-impl AsyncRead for ClientStream {
-    /// A TCP stream that ends without TLS's own end mark is at its end all the same: HTTP marks where
-    /// its messages end, and many clients leave so.
+impl AsyncRead for Transport {
+    /// A client's TCP stream that ends without TLS's own end mark is at its end all the same: HTTP
+    /// marks where requests end, and many clients leave so. The end of a backend's may be all that
+    /// marks the end of a response: there it is a cut.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match ready!(delegate!(self, poll_read, cx, buffer)) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+        let this = self.get_mut();
+        match ready!(delegate!(this, poll_read, cx, buffer)) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && this.is_tls_server() => {
+                Poll::Ready(Ok(()))
+            }
             read => Poll::Ready(read),
         }
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl AsyncWrite for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write, cx, bytes)
+        delegate!(self.get_mut(), poll_write, cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -93,7 +106,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write_vectored, cx, slices)
+        delegate!(self.get_mut(), poll_write_vectored, cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -105,21 +118,21 @@ impl AsyncWrite for ClientStream {
 
     /// With TLS, a write may have stayed in its buffer: only this hands it to the kernel.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_flush, cx)
+        delegate!(self.get_mut(), poll_flush, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_shutdown, cx)
+        delegate!(self.get_mut(), poll_shutdown, cx)
     }
 }
 
-impl From<TcpStream> for Wire {
+impl From<TcpStream> for Tcp {
     fn from(tcp: TcpStream) -> Self {
         Self(tcp)
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Tcp {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -129,7 +142,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Tcp {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
