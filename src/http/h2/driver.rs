@@ -113,7 +113,8 @@ impl<'a> Driver<'a> {
         let stream = self.link.open_stream(id, Instant::now());
         // Ends with its stream; all of them with the connection.
         let proxy = Rc::clone(self.proxy);
-        spawn_local(stream::serve(proxy, stream, request, respond));
+        // Boxed: the runtime moves what it is given several times, and again at its end.
+        spawn_local(Box::pin(stream::serve(proxy, stream, request, respond)));
     }
 
     fn is_too_much(&self) -> bool {

@@ -51,9 +51,12 @@ def wait(requests, context):
     """Silent until it is cancelled; an answer to the first message tells that it is under way."""
     over = threading.Event()
     context.add_callback(over.set)
-    yield next(requests)
-    over.wait(30)
-    say("wait", "over" if over.is_set() else "forgotten")
+    try:
+        yield next(requests)
+    finally:
+        # Also where the call is over before the library comes back for the next answer.
+        over.wait(30)
+        say("wait", "over" if over.is_set() else "forgotten")
 
 
 def pause(requests, context):
