@@ -119,6 +119,10 @@ impl<B: RequestBody> Stream<B> {
         };
         let mut has_interim = false;
         while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // RFC 9113 §8.6: there is none in HTTP/2, and a client that gets one switches.
+                return Poll::Ready(Err(Reason::PROTOCOL_ERROR.into()));
+            }
             on_interim(&interim);
             has_interim = true;
         }
