@@ -41,6 +41,7 @@ pub(crate) use self::downlink::{Downlink, OpenStream, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
 use self::headers::Forwarding;
+pub(crate) use self::headers::settle_length;
 use self::outgoing::Outgoing;
 use self::own_answers::OwnAnswer;
 use self::persistence::{announce_close, is_kept_by_client};

@@ -31,6 +31,7 @@ mod http2_backends;
 mod http2_ends;
 mod http2_heads;
 mod http2_limits;
+mod http2_oddities;
 mod http2_streams;
 mod http_errors;
 mod https;

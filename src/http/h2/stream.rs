@@ -20,7 +20,7 @@ use http_body::Body;
 use super::delivery::Delivery;
 use super::websocket;
 use crate::http::carry_switch;
-use crate::proxy::{Downlink, OpenStream, Proxy, ReplyBody, Switch};
+use crate::proxy::{Downlink, OpenStream, Proxy, ReplyBody, Switch, settle_length};
 use crate::relay::ClientBody;
 use crate::streams::{StreamBody, StreamIo};
 
@@ -74,6 +74,7 @@ fn translate(
     link: &Downlink,
 ) -> (Request<ClientBody>, Option<RecvStream>) {
     let (mut head, incoming) = request.into_parts();
+    settle_length(&mut head.headers);
     link.on_read(head_size(&head.headers) + head.uri.path().len());
     let (body, pipe) = match websocket::accept(&mut head) {
         true => (ClientBody::None, Some(incoming)),

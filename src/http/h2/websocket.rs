@@ -18,6 +18,9 @@ pub(super) fn accept(head: &mut Parts) -> bool {
     }
     head.method = Method::GET;
     let headers = &mut head.headers;
+    // What follows is the tunnel's: a backend that answers otherwise would take the next request on
+    // its connection for the rest of this one.
+    headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     if let Ok(key) = HeaderValue::from_str(&nonce()) {

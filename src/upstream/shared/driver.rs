@@ -76,8 +76,12 @@ impl<K: Eq + Hash + Clone + 'static, T: Clone + 'static> Driver<K, T> {
         if Pin::new(&mut self.connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if self.load.allow(allowed(&self.connection)) {
+        let streams = allowed(&self.connection);
+        if self.load.allow(streams) {
             self.place.serve();
+        }
+        if streams == 0 {
+            self.place.retire(&self.load);
         }
         self.pulse.poll(cx, self.load.is_idle())
     }

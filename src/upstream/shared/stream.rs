@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, SendStream};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::request::{switching, translate, websocket_key};
 use super::{Lease, Sender};
@@ -28,6 +28,8 @@ pub(crate) struct Stream<B: RequestBody> {
     websocket: Option<(HeaderValue, SendStream<Bytes>)>,
     /// What an accepted WebSocket has become, and the status that it was accepted with.
     tunnel: Option<(StatusCode, StreamIo)>,
+    /// The request asks for the head of a response alone.
+    is_head: bool,
     sent: u64,
     deadline: Deadline,
     /// Bytes that the connection had read when this stream was last known to be well.
@@ -69,6 +71,7 @@ impl<B: RequestBody> Stream<B> {
             response: None,
             websocket: None,
             tunnel: None,
+            is_head: false,
             sent: 0,
             deadline: Deadline::default(),
             heard: lease.value.wire.bytes_read.get(),
@@ -84,6 +87,7 @@ impl<B: RequestBody> Stream<B> {
     pub(crate) fn open(&mut self, request: Request<B>) -> Result<(), OpenError> {
         let (head, body) = request.into_parts();
         let key = websocket_key(&head.headers);
+        self.is_head = head.method == Method::HEAD;
         let is_tls = self.lease.key().0.scheme.is_tls();
         let sender = &mut self.lease.value.requests;
         if key.is_some() && !sender.is_extended_connect_protocol_enabled() {
@@ -119,6 +123,10 @@ impl<B: RequestBody> Stream<B> {
         };
         let mut has_interim = false;
         while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // RFC 9113 §8.6: there is none in HTTP/2, and a client that gets one switches.
+                return Poll::Ready(Err(Reason::PROTOCOL_ERROR.into()));
+            }
             on_interim(&interim);
             has_interim = true;
         }
@@ -138,7 +146,10 @@ impl<B: RequestBody> Stream<B> {
                 &key,
             )));
         }
-        let body = ResponseBody::Shared(StreamBody::new(incoming));
+        let body = match self.is_head || has_no_content(head.status) {
+            true => ResponseBody::None,
+            false => ResponseBody::Shared(StreamBody::new(incoming)),
+        };
         Poll::Ready(Ok(Response::from_parts(head, body)))
     }
 
@@ -183,4 +194,10 @@ impl<B: RequestBody> Stream<B> {
     pub(in crate::upstream) fn into_tunnel(self) -> Option<(StreamIo, Lease<Origin, Sender>)> {
         Some((self.tunnel?.1, self.lease))
     }
+}
+
+/// Whether nothing follows the head (RFC 9110 §6.4.1). A backend can send something all the same in
+/// HTTP/2, and the client would not know what to do with it.
+fn has_no_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

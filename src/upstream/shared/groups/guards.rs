@@ -82,6 +82,17 @@ impl<K: Eq + Hash + Clone, T: Clone> Place<K, T> {
             groups.serve(&self.key);
         }
     }
+
+    /// The connection takes no further streams: it is over with those that it has, so that it does
+    /// not stand in the way of another one.
+    pub(in crate::upstream) fn retire(&self, load: &Rc<Load>) {
+        if load.is_retired.replace(true) {
+            return;
+        }
+        if let Some(groups) = self.groups.upgrade() {
+            groups.let_go_of(&self.key, load);
+        }
+    }
 }
 
 impl<K: Eq + Hash + Clone, T: Clone> Drop for Place<K, T> {
