@@ -67,13 +67,17 @@ pub(crate) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> O
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_moved_limit_fires_at_its_last_place() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
+    fn block_on<F: Future>(test: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
-            .unwrap();
-        runtime.block_on(async {
+            .unwrap()
+            .block_on(test)
+    }
+
+    #[test]
+    fn a_moved_limit_fires_at_its_last_place() {
+        block_on(async {
             let start = Instant::now();
             let mut deadline = Deadline::default();
             let mut at = start + Duration::from_millis(5);
@@ -92,11 +96,7 @@ mod tests {
 
     #[test]
     fn an_earlier_limit_moves_the_timer_forward() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let start = Instant::now();
             let mut deadline = Deadline::default();
             std::future::poll_fn(|cx| {
@@ -108,6 +108,16 @@ mod tests {
             std::future::poll_fn(|cx| deadline.poll(cx, Some(start + Duration::from_millis(5))))
                 .await;
             assert!(start.elapsed() < Duration::from_secs(60));
+        });
+    }
+
+    #[test]
+    fn what_is_waited_for_comes_before_the_deadline_or_not_at_all() {
+        block_on(async {
+            let soon = Some(Instant::now() + Duration::from_millis(5));
+            assert_eq!(before(soon, std::future::ready(7)).await, Some(7));
+            assert_eq!(before(soon, std::future::pending::<u8>()).await, None);
+            assert_eq!(before(None, std::future::ready(7)).await, Some(7));
         });
     }
 

@@ -44,8 +44,8 @@ const SEND_BUFFER: usize = 32 << 10;
 /// Bytes that small frames of requests take up beside what is in them, in all streams of a connection
 /// together: some ten thousand messages that wait for slow backends.
 const FRAMES_BYTES: usize = 4 << 20;
-/// Streams that the client may reset before we have looked at them: all of them once, as one that is
-/// closed may. More often it runs out of patience ([`patience`]).
+/// Streams that the client may reset before we have looked at them: all of them at once, as a browser
+/// does whose page is closed. More often it runs out of patience ([`patience`]).
 const PENDING_RESETS: usize = STREAMS as usize;
 /// Streams that we reset for the client's mistakes before its connection ends. A client that has not yet
 /// heard of our limit may open some too many.

@@ -10,15 +10,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::scan::HeadScan;
-use super::stall::Stall;
 use tokio::io::AsyncWrite;
 
+use super::scan::HeadScan;
+use super::stall::Stall;
 use crate::config::Timeouts;
 use crate::deadline::{Deadline, after};
 use crate::error::End;
 use crate::proxy::{Downlink, Phase};
-use crate::transport::Transport;
+use crate::sys;
 
 /// The answer to a head that takes too long.
 const TOO_SLOW: &[u8] =
@@ -116,29 +116,6 @@ impl ClientIo {
             self.link.on_refused(status);
         }
     }
-
-    fn poll_write_with(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        let link = Rc::clone(&self.link);
-        let written = match link.poll_interim(cx) {
-            Poll::Ready(Ok(())) => link.with_stream(|stream| write(stream, cx)),
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        };
-        match written {
-            Poll::Ready(result) => {
-                self.stall.end();
-                if let Ok(count) = result {
-                    link.on_written(count);
-                }
-                Poll::Ready(result)
-            }
-            Poll::Pending => self.poll_stall(cx).map(Err),
-        }
-    }
 }
 
 impl hyper::rt::Read for ClientIo {
@@ -154,7 +131,7 @@ impl hyper::rt::Read for ClientIo {
         }
         let scan = &mut this.scan;
         let polled = this.link.with_stream(|stream| {
-            crate::sys::poll_read_into(stream, cx, cursor, |bytes| {
+            sys::poll_read_into(stream, cx, cursor, |bytes| {
                 if phase != Phase::Busy {
                     scan.feed(bytes);
                 }
@@ -178,9 +155,7 @@ impl hyper::rt::Write for ClientIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.on_write(bytes);
-        this.poll_write_with(cx, |stream, cx| AsyncWrite::poll_write(stream, cx, bytes))
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -190,9 +165,23 @@ impl hyper::rt::Write for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.on_write(slices.first().map_or(&[], |slice| slice));
-        this.poll_write_with(cx, |stream, cx| {
-            crate::sys::poll_write_slices(stream, cx, slices)
-        })
+        let written = match this.link.poll_interim(cx) {
+            Poll::Ready(Ok(())) => this
+                .link
+                .with_stream(|stream| sys::poll_write_slices(stream, cx, slices)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        match written {
+            Poll::Ready(result) => {
+                this.stall.end();
+                if let Ok(count) = result {
+                    this.link.on_written(count);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.poll_stall(cx).map(Err),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -32,10 +32,10 @@ pub(crate) enum Timing {
     /// From the pick of a backend to the head of its response.
     FirstByte,
     /// TLS handshake with a client by version, in full and resumed.
-    Client12,
-    Client12Resumed,
-    Client13,
-    Client13Resumed,
+    ClientHandshake12,
+    ClientHandshake12Resumed,
+    ClientHandshake13,
+    ClientHandshake13Resumed,
     /// The life of a tunnel. The last.
     Tunnel,
 }
@@ -137,10 +137,10 @@ impl Timing {
             | Self::Connect
             | Self::Handshake
             | Self::Wait
-            | Self::Client12
-            | Self::Client12Resumed
-            | Self::Client13
-            | Self::Client13Resumed => &CONNECT,
+            | Self::ClientHandshake12
+            | Self::ClientHandshake12Resumed
+            | Self::ClientHandshake13
+            | Self::ClientHandshake13Resumed => &CONNECT,
             Self::FirstByte => &HTTP_BOUNDS,
             Self::Tunnel => &TUNNEL,
         }

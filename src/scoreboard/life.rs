@@ -61,7 +61,7 @@ pub(super) enum Field {
     Pid,
     Heartbeat,
     Started,
-    Seat,
+    Slot,
     Generation,
     /// When it was forked, by the wall clock.
     Born,
@@ -137,7 +137,7 @@ impl Seat {
         Life {
             state: State::of(self.read(Field::State)),
             pid: u32::try_from(self.read(Field::Pid)).unwrap_or(0),
-            slot: usize::try_from(self.read(Field::Seat)).unwrap_or(0),
+            slot: usize::try_from(self.read(Field::Slot)).unwrap_or(0),
             generation: self.read(Field::Generation),
             heartbeat_age: since(Field::Heartbeat),
             uptime: since(Field::Started),
@@ -154,7 +154,7 @@ impl Seat {
         self.set(Field::Pid, 0);
         self.set(Field::Started, monotonic_millis());
         self.set(Field::Born, wall_millis());
-        self.set(Field::Seat, occupant.slot as u64);
+        self.set(Field::Slot, occupant.slot as u64);
         self.set(Field::Generation, occupant.generation);
         self.set(Field::Logs, occupant.logs as u64);
         self.set(Field::FirstExchange, self.count(Counter::Exchanges));

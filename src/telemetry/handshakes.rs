@@ -32,10 +32,10 @@ impl HandshakeRecord {
         };
         seat.tally(tally, cipher * KINDS + usize::from(self.is_resumed));
         let timing = match (cipher < CIPHERS_OF_13, self.is_resumed) {
-            (true, false) => Timing::Client13,
-            (true, true) => Timing::Client13Resumed,
-            (false, false) => Timing::Client12,
-            (false, true) => Timing::Client12Resumed,
+            (true, false) => Timing::ClientHandshake13,
+            (true, true) => Timing::ClientHandshake13Resumed,
+            (false, false) => Timing::ClientHandshake12,
+            (false, true) => Timing::ClientHandshake12Resumed,
         };
         seat.time(timing, self.took);
     }
@@ -79,10 +79,10 @@ mod tests {
         let timed = |timing| seat.timed(timing).0.iter().sum::<u64>();
         let (of_13, of_12) = (CIPHERS_OF_13, CIPHERS.len() - CIPHERS_OF_13);
         for (timing, ciphers) in [
-            (Timing::Client13, of_13),
-            (Timing::Client13Resumed, of_13),
-            (Timing::Client12, of_12),
-            (Timing::Client12Resumed, of_12),
+            (Timing::ClientHandshake13, of_13),
+            (Timing::ClientHandshake13Resumed, of_13),
+            (Timing::ClientHandshake12, of_12),
+            (Timing::ClientHandshake12Resumed, of_12),
         ] {
             assert_eq!(timed(timing), (ciphers * SHOWN.len()) as u64, "{timing:?}");
         }

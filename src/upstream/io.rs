@@ -92,11 +92,6 @@ impl WireIo {
     pub(super) fn tcp(&self) -> &TcpStream {
         self.stream.tcp()
     }
-
-    fn count_written(&self, count: usize) {
-        let written = &self.wire.bytes_written;
-        written.set(written.get() + count as u64);
-    }
 }
 
 /// As h2 wants it.
@@ -168,13 +163,11 @@ impl hyper::rt::Read for WireIo {
 
 impl hyper::rt::Write for WireIo {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.count_written(count);
-        Poll::Ready(Ok(count))
+        hyper::rt::Write::poll_write_vectored(self, cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -184,7 +177,8 @@ impl hyper::rt::Write for WireIo {
     ) -> Poll<io::Result<usize>> {
         let stream = Pin::new(&mut self.stream);
         let count = ready!(crate::sys::poll_write_slices(stream, cx, slices))?;
-        self.count_written(count);
+        let written = &self.wire.bytes_written;
+        written.set(written.get() + count as u64);
         Poll::Ready(Ok(count))
     }
 

@@ -53,6 +53,20 @@ fn ends_well(client: &mut Frames, stream: u32) -> bool {
     last.kind != RST_STREAM
 }
 
+/// Asks for `/slow`, and is told to leave while that is under way; the workers before the reload.
+fn be_caught_by_a_reload(
+    client: &mut Frames,
+    backend: &Backend,
+    hipache: &mut Hipache,
+) -> Vec<u32> {
+    client.send(&Frame::get(1, "a.test", "/slow"));
+    backend.wait_for(1);
+    let old = hipache.workers();
+    hipache.reload(&json!({ "server": { "maxSockets": 99 } }));
+    client.expect("the first GOAWAY", |frame| frame.kind == GOAWAY);
+    old
+}
+
 /// What came before a response, and its body.
 async fn exchange(
     hipache: &Hipache,
@@ -219,11 +233,7 @@ fn what_is_in_flight_is_finished_and_what_comes_later_can_be_sent_elsewhere() {
     let (backend, gate) = gated();
     let (_redis, _collector, mut hipache) = scene(&backend.url(), &json!({}));
     let mut client = Frames::connect(hipache.address());
-    client.send(&Frame::get(1, "a.test", "/slow"));
-    backend.wait_for(1);
-    let old = hipache.workers();
-    hipache.reload(&json!({ "server": { "maxSockets": 99 } }));
-    client.expect("the first GOAWAY", |frame| frame.kind == GOAWAY);
+    let old = be_caught_by_a_reload(&mut client, &backend, &mut hipache);
     // Until the client has answered, what it sends may have crossed the news.
     client.send(&Frame::get(3, "a.test", "/crossing"));
     client.pong();
@@ -265,11 +275,7 @@ fn a_client_that_never_stops_is_refused_after_a_while() {
     let (backend, gate) = gated();
     let (_redis, _collector, mut hipache) = scene(&backend.url(), &json!({}));
     let mut client = Frames::connect(hipache.address());
-    client.send(&Frame::get(1, "a.test", "/slow"));
-    backend.wait_for(1);
-    let old = hipache.workers();
-    hipache.reload(&json!({ "server": { "maxSockets": 99 } }));
-    client.expect("the first GOAWAY", |frame| frame.kind == GOAWAY);
+    let old = be_caught_by_a_reload(&mut client, &backend, &mut hipache);
     // It answers no ping and goes on.
     let mut stream = 1;
     let refused = eventually("a refusal", SOON, || {

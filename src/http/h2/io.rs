@@ -17,6 +17,7 @@ use super::conduct::Conduct;
 use crate::error::End;
 use crate::http::stall::Stall;
 use crate::proxy::Downlink;
+use crate::sys;
 use crate::transport::Transport;
 
 /// The downstream socket below HTTP/2.
@@ -42,28 +43,6 @@ impl TrunkIo {
             ahead,
             stall: Stall::default(),
             stall_limit,
-        }
-    }
-
-    fn poll_write_with(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        match self.link.with_stream(|stream| write(stream, cx)) {
-            Poll::Ready(written) => {
-                self.stall.end();
-                if let Ok(count) = written {
-                    self.on_written(slices, count);
-                }
-                Poll::Ready(written)
-            }
-            Poll::Pending => {
-                ready!(self.stall.poll(cx, &self.link, self.stall_limit));
-                self.link.cut(End::ClientTimeout);
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
         }
     }
 
@@ -110,20 +89,30 @@ impl AsyncWrite for TrunkIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let slices = [IoSlice::new(bytes)];
-        self.get_mut().poll_write_with(cx, &slices, |stream, cx| {
-            AsyncWrite::poll_write(stream, cx, bytes)
-        })
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_with(cx, slices, |stream, cx| {
-            crate::sys::poll_write_slices(stream, cx, slices)
-        })
+        let this = &mut *self;
+        let write = |stream: Pin<&mut Transport>| sys::poll_write_slices(stream, cx, slices);
+        match this.link.with_stream(write) {
+            Poll::Ready(written) => {
+                this.stall.end();
+                if let Ok(count) = written {
+                    this.on_written(slices, count);
+                }
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                ready!(this.stall.poll(cx, &this.link, this.stall_limit));
+                this.link.cut(End::ClientTimeout);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

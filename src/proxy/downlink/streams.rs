@@ -41,8 +41,7 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         self.link.abandon();
         drop(self.link.take_switch());
-        let trunk = self.link.connection.as_ref().and_then(|c| c.trunk.get());
-        if let Some(trunk) = trunk {
+        if let Some(trunk) = self.link.its_trunk() {
             trunk.open.set(trunk.open.get().saturating_sub(1));
             if self.link.drain.lasts() {
                 trunk.lasting.set(trunk.lasting.get().saturating_sub(1));
@@ -74,6 +73,11 @@ impl Downlink {
         self.connection.is_some()
     }
 
+    /// The trunk that this stream is on.
+    fn its_trunk(&self) -> Option<&Trunk> {
+        self.connection.as_ref()?.trunk.get()
+    }
+
     /// Since when no stream is open; `None` while one is.
     pub(crate) fn streamless_since(&self) -> Option<Instant> {
         let Some(trunk) = self.trunk.get() else {
@@ -90,8 +94,7 @@ impl Downlink {
 
     /// This stream, if it is one, goes on as a tunnel.
     pub(super) fn count_tunnel(&self) {
-        let trunk = self.connection.as_ref().and_then(|link| link.trunk.get());
-        if let Some(trunk) = trunk.filter(|_| !self.drain.lasts()) {
+        if let Some(trunk) = self.its_trunk().filter(|_| !self.drain.lasts()) {
             trunk.lasting.set(trunk.lasting.get() + 1);
         }
     }
@@ -99,8 +102,7 @@ impl Downlink {
     /// The response of this stream was handed to the connection, or broken off there: its exchange is
     /// finished when the last frame is with the kernel.
     pub(crate) fn deliver(&self) {
-        let connection = self.connection.as_ref();
-        let Some(trunk) = connection.and_then(|link| link.trunk.get()) else {
+        let Some(trunk) = self.its_trunk() else {
             return;
         };
         if let Some(complete) = self.complete.take() {

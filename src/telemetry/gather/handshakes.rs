@@ -7,10 +7,10 @@ use crate::scoreboard::{Tally, Timing};
 
 /// The version and the word for a resumed session.
 const DURATIONS: [(Timing, &str, &str); 4] = [
-    (Timing::Client12, "1.2", "false"),
-    (Timing::Client12Resumed, "1.2", "true"),
-    (Timing::Client13, "1.3", "false"),
-    (Timing::Client13Resumed, "1.3", "true"),
+    (Timing::ClientHandshake12, "1.2", "false"),
+    (Timing::ClientHandshake12Resumed, "1.2", "true"),
+    (Timing::ClientHandshake13, "1.3", "false"),
+    (Timing::ClientHandshake13Resumed, "1.3", "true"),
 ];
 
 const BY_CERTIFICATE: [Tally; SHOWN.len()] = [
