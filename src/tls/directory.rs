@@ -15,8 +15,8 @@ use crate::control::Lent;
 use crate::credentials::Credentials;
 use crate::telemetry::OnceAMinute;
 
-/// A chain with its key is a few KiB.
-const MAX_BYTES: u64 = 1 << 20;
+/// A chain is a few KiB, and so is a key.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// The directory, as this worker sees it.
 pub(super) struct CertificateDirectory {
@@ -123,10 +123,14 @@ fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
-        let text = format!("larger than {MAX_BYTES} bytes, which no certificate is");
-        return Err(io::Error::other(text));
+        return Err(io::Error::other(too_large()));
     }
     Ok(bytes)
+}
+
+/// What is told of what is not even looked into.
+pub(super) fn too_large() -> String {
+    format!("larger than {MAX_BYTES} bytes, which no certificate is")
 }
 
 /// `None` where there is no such file.

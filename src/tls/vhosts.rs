@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::chosen::Chosen;
-use super::directory::{CertificateDirectory, Fetched, Stamp};
+use super::directory::{CertificateDirectory, Fetched, MAX_BYTES, Stamp, too_large};
 use super::loans::Loans;
 use crate::credentials::{Credentials, CredentialsError};
 use crate::route::{Fields, Hash, Router};
@@ -123,12 +123,13 @@ impl Vhosts {
         let Some(fields) = fields else {
             return self.learn(name, Origin::Nowhere, Ok(Vec::new()), None);
         };
+        // Others who asked at the same time may have learned it by now.
+        let known = self.known.borrow().get(name).cloned().or(known);
         let source = Origin::Store(fingerprint(&fields));
         if let Some(known) = known.as_ref().filter(|known| known.source == source) {
             return known.chosen.clone();
         }
-        let parsed = parse(&fields).map_err(|error| error.to_string());
-        self.learn(name, source, parsed, known)
+        self.learn(name, source, parse(&fields), known)
     }
 
     /// Keeps what was found for a name; a bad certificate is told, and what was shown before stays.
@@ -203,7 +204,11 @@ fn make_room(known: &mut HashMap<Box<str>, Known>, now: Instant) -> usize {
     kept - known.len()
 }
 
-fn parse(fields: &Fields) -> Result<Vec<Credentials>, CredentialsError> {
+fn parse(fields: &Fields) -> Result<Vec<Credentials>, String> {
+    let mut values = fields.iter().flatten();
+    if values.any(|value| value.len() as u64 > MAX_BYTES) {
+        return Err(too_large());
+    }
     let field = |at: usize| fields.get(at).and_then(Option::as_deref);
     let pairs = [(field(0), field(1)), (field(2), field(3))];
     let given = pairs
@@ -212,7 +217,8 @@ fn parse(fields: &Fields) -> Result<Vec<Credentials>, CredentialsError> {
     let parse = |(chain, key): (Option<&[u8]>, Option<&[u8]>)| {
         Credentials::parse(chain.unwrap_or_default(), key.unwrap_or_default(), None)
     };
-    given.map(parse).collect()
+    let parsed: Result<_, _> = given.map(parse).collect();
+    parsed.map_err(|error: CredentialsError| error.to_string())
 }
 
 /// Tells one hash from its next version.

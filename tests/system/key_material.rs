@@ -201,3 +201,45 @@ fn bad_material_in_the_directory_hurts_its_own_name_alone() {
         files.write(&format!("{name}.key"), key);
     });
 }
+
+#[test]
+fn what_is_too_large_for_a_certificate_is_not_looked_into() {
+    let (redis, backend) = (Redis::start(), Backend::saying("here"));
+    let (files, authority) = (Directory::fresh(), Authority::new());
+    redis.route("*", &[&backend.url()]);
+    let keys = listener(&files, &authority.issue(&["default.test"]), &json!({}));
+    let hipache = Hipache::with(&redis, &keys);
+    let own = authority.issue(&["large.test"]);
+    let chain = own
+        .certificate()
+        .repeat((1 << 20) / own.certificate().len() + 1);
+    let hash = "tls:large.test";
+    redis.run(&["HSET", hash, "certificate", &chain, "key", own.key()]);
+    let config = client(&authority, &[&TLS13]);
+    // The default certificate is shown, which is not for this name.
+    get(secure(&hipache), &config, "large.test", "/").unwrap_err();
+    hipache.wait_for_stderr("larger than 1048576 bytes, which no certificate is", 1);
+    get(secure(&hipache), &config, "default.test", "/").unwrap();
+}
+
+#[test]
+fn those_who_ask_for_a_bad_certificate_at_once_make_one_line() {
+    let (redis, backend) = (Redis::start(), Backend::saying("here"));
+    let (files, authority) = (Directory::fresh(), Authority::new());
+    redis.route("*", &[&backend.url()]);
+    let keys = listener(&files, &authority.issue(&["default.test"]), &json!({}));
+    let hipache = Hipache::with(&redis, &keys);
+    redis.run(&["HSET", "tls:bad.test", "certificate", "none", "key", "none"]);
+    let config = client(&authority, &[&TLS13]);
+    // So that the answers to all of them come together.
+    redis.run(&["CLIENT", "PAUSE", "300"]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let ask = || get(secure(&hipache), &config, "bad.test", "/");
+            scope.spawn(move || ask().unwrap_err());
+        }
+    });
+    get(secure(&hipache), &config, "default.test", "/").unwrap();
+    hipache.wait_for_stderr("certificate of bad.test", 1);
+    assert_eq!(hipache.count_stderr("certificate of bad.test"), 1);
+}
