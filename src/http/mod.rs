@@ -66,7 +66,10 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
         .await
     };
     let ahead = connection.into_parts().read_buf;
-    if proxy.config().http.h2c && result.is_err() && ahead.starts_with(h2::PREFACE) {
+    // RFC 9113 §3.3: known before the first byte, or not at all. What a proxy before us passes on from
+    // one client must not change the language of the others.
+    let may_change = proxy.config().http.h2c && link.requests() == 0;
+    if may_change && result.is_err() && ahead.starts_with(h2::PREFACE) {
         return serve_streams(&proxy, &link, ahead).await;
     }
     link.abandon();

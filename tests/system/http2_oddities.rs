@@ -10,7 +10,8 @@ use crate::harness::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, SETTINGS, block, pseudo,
 };
 use crate::harness::{
-    Backend, Flow, Hipache, Redis, Setup, StreamBackend, block_on, read_all, response, speak,
+    Backend, Ended, Flow, Hipache, Redis, SOON, Setup, StreamBackend, block_on, read_all, response,
+    speak,
 };
 
 fn scene(backend: &str) -> (Redis, Hipache) {
@@ -176,4 +177,16 @@ fn connections_that_allow_no_stream_any_more_do_not_use_up_the_limit() {
         assert_eq!(response.status, 200, "{number}");
         assert_eq!(backend.connections(), number);
     }
+}
+
+#[test]
+fn a_connection_does_not_change_its_version_behind_a_request() {
+    let backend = Backend::saying("here");
+    let (_redis, mut hipache) = scene(&backend.url());
+    let mut client = hipache.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert_ne!(client.end(SOON), Ended::Silent);
+    let lines = [hipache.log().next().status, hipache.log().next().status];
+    assert_eq!(lines, [200, 400]);
 }
