@@ -8,11 +8,12 @@
     reason = "the one module that may; each block says what makes it sound"
 )]
 
+use std::ffi::CStr;
 use std::io::{self, IoSlice};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::ptr;
+use std::ptr::null_mut;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
@@ -114,17 +115,18 @@ static ALLOCATOR_CONFIG: Option<&'static u8> =
 /// while where there is much to give: not for the thread that serves.
 pub(crate) fn purge_arenas() -> io::Result<()> {
     // 4096 stands for all arenas (`MALLCTL_ARENAS_ALL`).
-    let name = c"arena.4096.purge";
-    // SAFETY: the name is ended by a zero byte, and this control neither reads nor writes a value.
-    let error = unsafe {
-        jemalloc_sys::mallctl(
-            name.as_ptr(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            0,
-        )
-    };
+    tell_allocator(c"arena.4096.purge")
+}
+
+/// Lets go of the free pieces that jemalloc keeps at hand for this thread: they hold pages.
+pub(crate) fn flush_thread_cache() -> io::Result<()> {
+    tell_allocator(c"thread.tcache.flush")
+}
+
+fn tell_allocator(name: &CStr) -> io::Result<()> {
+    // SAFETY: the name is ended by a zero byte, and its control neither reads nor writes a value.
+    let error =
+        unsafe { jemalloc_sys::mallctl(name.as_ptr(), null_mut(), null_mut(), null_mut(), 0) };
     match error {
         0 => Ok(()),
         error => Err(io::Error::from_raw_os_error(error)),
@@ -280,7 +282,7 @@ pub(crate) fn has_filter(socket: &impl AsRawFd) -> io::Result<bool> {
             socket.as_raw_fd(),
             nix::libc::SOL_SOCKET,
             nix::libc::SO_GET_FILTER,
-            std::ptr::null_mut(),
+            null_mut(),
             &raw mut instructions,
         )
     };

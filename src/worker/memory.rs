@@ -135,6 +135,7 @@ impl Watchdog {
 
     /// Gives back what is unused, beside the thread that serves: much of it takes long.
     async fn purge(&self, before: &MemoryFigures) -> io::Result<MemoryFigures> {
+        sys::flush_thread_cache()?;
         spawn_blocking(sys::purge_arenas).await??;
         let after = self.meter.measure()?;
         self.seat.add(Counter::MemoryPurges, 1);
