@@ -22,7 +22,7 @@ pub(crate) use accept::{Accepted, Downstream, Queue, Shortage};
 pub(crate) use activation::Activated;
 pub(crate) use bind::{bind, rebind};
 pub(crate) use handed::Handed;
-pub(crate) use proxied::{ProxyHeaderError, read_proxy_header};
+pub(crate) use proxied::read_proxy_header;
 pub(crate) use proxy_header::Proxied;
 pub(crate) use tls_facts::TlsFacts;
 

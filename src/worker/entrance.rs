@@ -7,14 +7,15 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::config::Config;
+use crate::deadline::{after, before};
 use crate::drain::DrainWatch;
-use crate::listener::{Accepted, Proxied, ProxyHeaderError, read_proxy_header};
+use crate::listener::{Accepted, Proxied, read_proxy_header};
 use crate::scoreboard::{Counter, Seat};
 use crate::telemetry::OnceAMinute;
 
@@ -62,7 +63,7 @@ impl Entrance {
         let mut read = Vec::new();
         let header = read_proxy_header(&mut accepted.stream, &mut read);
         let taken = tokio::select! {
-            taken = within(self.limit, header) => taken,
+            taken = before(after(Instant::now(), self.limit), header) => taken,
             () = self.drained(watch) => None,
         };
         match taken {
@@ -86,16 +87,5 @@ impl Entrance {
         let error = format_args!("{peer}: {error}; it is closed");
         self.malformed
             .tell("accepting a proxied connection", &error);
-    }
-}
-
-/// What comes within the limit, if there is one.
-async fn within(
-    limit: Option<Duration>,
-    header: impl Future<Output = Result<Option<Proxied>, ProxyHeaderError>>,
-) -> Option<Result<Option<Proxied>, ProxyHeaderError>> {
-    match limit {
-        Some(limit) => timeout(limit, header).await.ok(),
-        None => Some(header.await),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::acceptors::Acceptors;
-use super::orders::{Deadline, Leave};
+use super::orders::{DrainDeadline, Leave};
 use super::{Exit, report};
 use crate::control::{ToMaster, WorkerEnd};
 use crate::drain::Drain;
@@ -22,7 +22,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub(super) struct Desk<'a> {
     pub(super) channel: &'a WorkerEnd,
     pub(super) seat: Seat,
-    pub(super) deadline: &'a Deadline,
+    pub(super) deadline: &'a DrainDeadline,
     /// Those to operators and scrapers.
     pub(super) answers: &'a Drain,
 }

@@ -41,7 +41,7 @@ use certificates::Certificates;
 pub(crate) use exit::Exit;
 use leaving::Desk;
 use memory::Watchdog;
-use orders::{Deadline, Ears};
+use orders::{DrainDeadline, Ears};
 #[cfg(test)]
 pub(crate) use signals::IGNORED as IGNORED_SIGNALS;
 
@@ -178,7 +178,7 @@ async fn serve(
         // Others answer; in the last drain nobody else would.
         admin.abort();
     }
-    let deadline = Deadline::after(leave.limit);
+    let deadline = DrainDeadline::after(leave.limit);
     let desk = Desk {
         channel: &channel,
         seat,

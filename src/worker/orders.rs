@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
 
 use super::acceptors::Acceptors;
 use crate::control::{ToWorker, Why, WorkerEnd};
+use crate::deadline::{after, before, earlier};
 use crate::telemetry::{AccessLog, Event, emit};
 use crate::tls::Loans;
 
@@ -24,26 +24,25 @@ pub(super) struct Leave {
 
 /// By when a worker that leaves must be gone. Later orders make it earlier, never later.
 #[derive(Debug)]
-pub(super) struct Deadline {
+pub(super) struct DrainDeadline {
     at: Cell<Option<Instant>>,
     changed: Notify,
 }
 
-impl Deadline {
+impl DrainDeadline {
     /// This long from now, if there is a limit.
     pub(super) fn after(limit: Option<Duration>) -> Self {
         Self {
-            at: Cell::new(limit.and_then(|limit| Instant::now().checked_add(limit))),
+            at: Cell::new(after(Instant::now(), limit)),
             changed: Notify::new(),
         }
     }
 
     fn tighten(&self, limit: Option<Duration>) {
-        let Some(at) = limit.and_then(|limit| Instant::now().checked_add(limit)) else {
-            return;
-        };
-        if self.at.get().is_none_or(|known| at < known) {
-            self.at.set(Some(at));
+        let known = self.at.get();
+        let at = earlier(known, after(Instant::now(), limit));
+        if at != known {
+            self.at.set(at);
             self.changed.notify_waiters();
         }
     }
@@ -53,10 +52,8 @@ impl Deadline {
         loop {
             // Made before the time is read: it hears of a change from here on.
             let changed = self.changed.notified();
-            match self.at.get() {
-                None => changed.await,
-                Some(at) if timeout_at(at, changed).await.is_err() => return,
-                Some(_) => {}
+            if before(self.at.get(), changed).await.is_none() {
+                return;
             }
         }
     }
@@ -102,7 +99,7 @@ impl<'a> Ears<'a> {
     /// for.
     pub(super) async fn while_leaving(
         &self,
-        deadline: &Deadline,
+        deadline: &DrainDeadline,
         alone_limit: Duration,
     ) -> Infallible {
         while let Some(message) = self.hear().await {
@@ -151,7 +148,7 @@ mod tests {
     fn a_deadline_is_only_ever_made_earlier() {
         let soon = Duration::from_millis(5);
         let test = async {
-            let deadline = Deadline::after(None);
+            let deadline = DrainDeadline::after(None);
             deadline.tighten(None);
             assert!(timeout(soon, deadline.over()).await.is_err());
             let tightening = async {
@@ -162,13 +159,13 @@ mod tests {
             let both = async { tokio::join!(deadline.over(), tightening) };
             assert!(timeout(Duration::from_secs(5), both).await.is_ok());
             assert!(
-                timeout(soon, Deadline::after(Some(soon * 9)).over())
+                timeout(soon, DrainDeadline::after(Some(soon * 9)).over())
                     .await
                     .is_err()
             );
-            Deadline::after(Some(Duration::ZERO)).over().await;
+            DrainDeadline::after(Some(Duration::ZERO)).over().await;
             assert!(
-                timeout(soon, Deadline::after(Some(Duration::MAX)).over())
+                timeout(soon, DrainDeadline::after(Some(Duration::MAX)).over())
                     .await
                     .is_err()
             );
