@@ -3,8 +3,9 @@
 use http::request::Parts;
 use http::{Method, StatusCode, header};
 
+use super::headers::{self, Field, Present};
 use super::reply::{self, Answer};
-use super::{Downlink, Refusal, headers};
+use super::{Downlink, Refusal};
 use crate::error::End;
 use crate::vhost::Host;
 
@@ -32,7 +33,11 @@ impl<'a> Circumstances<'a> {
 }
 
 /// Checks a head as far as it can be without a route; the host that it asks for.
-pub(super) fn check(head: &Parts, around: &Circumstances<'_>) -> Result<Host, Refusal> {
+pub(super) fn check(
+    head: &Parts,
+    present: Present,
+    around: &Circumstances<'_>,
+) -> Result<Host, Refusal> {
     let bad = |reason| Refusal {
         end: End::BadRequest,
         answer: Answer {
@@ -46,7 +51,7 @@ pub(super) fn check(head: &Parts, around: &Circumstances<'_>) -> Result<Host, Re
     if around.is_ambiguous {
         return Err(bad("both content-length and transfer-encoding"));
     }
-    if !headers::is_only_chunked(&head.headers) {
+    if present.has(Field::TransferEncoding) && !headers::is_only_chunked(&head.headers) {
         // RFC 9112 §6.1: so a transfer coding is answered that is not understood.
         let mut refusal = bad("unknown transfer coding");
         refusal.answer.status = StatusCode::NOT_IMPLEMENTED;
@@ -126,7 +131,7 @@ mod tests {
                 is_ambiguous,
                 ..Circumstances::default()
             };
-            let checked = check(&head, &around);
+            let checked = check(&head, Present::of(&head.headers), &around);
             let got = checked
                 .as_ref()
                 .map(Host::as_str)
@@ -149,7 +154,8 @@ mod tests {
                 misses_tls,
                 only_for,
             };
-            let checked = check(&head("GET", "/", &["A.test:443"]), &around);
+            let head = head("GET", "/", &["A.test:443"]);
+            let checked = check(&head, Present::of(&head.headers), &around);
             let got = checked.as_ref().map(Host::as_str);
             let got = got.map_err(|refusal| refusal.answer.status);
             assert_eq!(got, expected, "{misses_tls} {only_for:?}");

@@ -21,7 +21,7 @@ pub(crate) use self::parts::{Attempt, Routed};
 use self::parts::{Line, LookedUp, bytes_of, tls_of};
 pub(crate) use self::sinks::Sinks;
 use super::Downlink;
-use super::headers::written_target;
+use super::headers::{Field, Present, written_target};
 use super::reply::grpc;
 use crate::error::End;
 use crate::relay::Upload;
@@ -78,7 +78,7 @@ impl Exchange {
     pub(crate) fn open(
         sinks: &Rc<Sinks>,
         link: &Rc<Downlink>,
-        head: &Parts,
+        (head, present): (&Parts, Present),
         (client, now): (IpAddr, Instant),
     ) -> Box<Self> {
         let mut exchange = Self::blank(sinks, link, client, now);
@@ -87,8 +87,10 @@ impl Exchange {
             uri: head.uri.clone(),
             version: head.version,
         });
-        exchange.is_grpc = grpc::is_call(&head.headers);
-        exchange.referer = head.headers.get(header::REFERER).cloned();
+        exchange.is_grpc = present.has(Field::ContentType) && grpc::is_call(&head.headers);
+        if present.has(Field::Referer) {
+            exchange.referer = head.headers.get(header::REFERER).cloned();
+        }
         exchange.user_agent = head.headers.get(header::USER_AGENT).cloned();
         for name in sinks.access_log.headers() {
             let values = head.headers.get_all(name).iter();

@@ -6,6 +6,7 @@
 
 mod forwarding;
 mod framing;
+mod present;
 mod target;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use forwarding::{FIELDS, X_REAL_IP};
 pub(crate) use forwarding::{Forwarding, is_told_https};
 pub(crate) use framing::{is_only_chunked, settle_length};
+pub(crate) use present::{Field, Present};
 pub(crate) use target::{host_of, origin_form, written_target};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -31,27 +33,27 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// Fields for one connection only, and those of a request for the next proxy that asks for them
 /// (RFC 9110 §11.7.2). We never ask, and backends are no proxies. The last goes with `Upgrade: h2c`
 /// (RFC 9113 §3.1), which is obsolete.
-static DROPPED_FROM_REQUESTS: [HeaderName; 7] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TE,
-    UPGRADE,
-    PROXY_AUTHORIZATION,
-    HTTP2_SETTINGS,
+static DROPPED_FROM_REQUESTS: [(Field, HeaderName); 7] = [
+    (Field::Connection, CONNECTION),
+    (Field::KeepAlive, KEEP_ALIVE),
+    (Field::ProxyConnection, PROXY_CONNECTION),
+    (Field::Te, TE),
+    (Field::Upgrade, UPGRADE),
+    (Field::ProxyAuthorization, PROXY_AUTHORIZATION),
+    (Field::Http2Settings, HTTP2_SETTINGS),
 ];
 
 /// The same of a response. RFC 9110 §11.7.1 and §11.7.3: the last two apply to the next client on
 /// the way only, and towards the backend that is us. Passed on, a client would send us credentials
 /// that go nowhere.
-static DROPPED_FROM_RESPONSES: [HeaderName; 7] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TE,
-    UPGRADE,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHENTICATION_INFO,
+static DROPPED_FROM_RESPONSES: [(Field, HeaderName); 7] = [
+    (Field::Connection, CONNECTION),
+    (Field::KeepAlive, KEEP_ALIVE),
+    (Field::ProxyConnection, PROXY_CONNECTION),
+    (Field::Te, TE),
+    (Field::Upgrade, UPGRADE),
+    (Field::ProxyAuthenticate, PROXY_AUTHENTICATE),
+    (Field::ProxyAuthenticationInfo, PROXY_AUTHENTICATION_INFO),
 ];
 
 /// Fields meant for every recipient, which `Connection` must not name (RFC 9110 §7.6.1) and cannot
@@ -84,22 +86,30 @@ static END_TO_END: [HeaderName; 21] = [
 /// Makes the headers of a request fit for the backend. `upgrade`: it asks for a protocol that is
 /// passed on, see [`upgrade_of`].
 pub(crate) fn prepare_request(headers: &mut HeaderMap, forwarding: &Forwarding, upgrade: bool) {
-    let takes_trailers = !upgrade && takes_trailers(headers);
-    remove_hop_by_hop(headers, &DROPPED_FROM_REQUESTS, upgrade);
+    let present = Present::of(headers);
+    let takes_trailers = !upgrade && present.has(Field::Te) && takes_trailers(headers);
+    remove_hop_by_hop(headers, present, &DROPPED_FROM_REQUESTS, upgrade);
     if takes_trailers {
         // RFC 9110 §10.1.4: trailers are forwarded here, so the wish for them is, too; a sender of
         // TE must name it in Connection.
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    join_cookies(headers);
+    if present.has(Field::Cookie) {
+        join_cookies(headers);
+    }
     forwarding.set(headers);
 }
 
 /// Makes the headers of a response fit for the client. `upgrade`: its `Upgrade` field counts, as in
 /// a 101 to a passed-on upgrade, or a 426, which must have one (RFC 9110 §15.5.22).
 pub(crate) fn prepare_response(headers: &mut HeaderMap, upgrade: bool) {
-    remove_hop_by_hop(headers, &DROPPED_FROM_RESPONSES, upgrade);
+    remove_hop_by_hop(
+        headers,
+        Present::of(headers),
+        &DROPPED_FROM_RESPONSES,
+        upgrade,
+    );
 }
 
 /// The protocols that a request asks for, where they can be passed on.
@@ -120,7 +130,10 @@ pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
 /// The address that a request is logged under: what a trusted proxy says in `X-Real-IP`, or the
 /// peer. IPv4 in its plain form.
 pub(crate) fn effective_client(headers: &HeaderMap, peer: IpAddr, is_trusted: bool) -> IpAddr {
-    let told = headers.get(X_REAL_IP).filter(|_| is_trusted);
+    if !is_trusted {
+        return peer.to_canonical();
+    }
+    let told = headers.get(X_REAL_IP);
     told.and_then(|value| value.to_str().ok())
         .map(str::trim)
         .map(|text| {
@@ -149,36 +162,31 @@ pub(crate) fn expects_continue(headers: &HeaderMap, version: Version) -> bool {
 }
 
 /// Removes what is meant for one connection only (RFC 9110 §7.6.1).
-fn remove_hop_by_hop(headers: &mut HeaderMap, dropped: &[HeaderName], upgrade: bool) {
+fn remove_hop_by_hop(
+    headers: &mut HeaderMap,
+    present: Present,
+    dropped: &[(Field, HeaderName)],
+    upgrade: bool,
+) {
     let protocols = if upgrade { passed_on(headers) } else { None };
-    for name in nominated(headers) {
-        headers.remove(name);
+    if present.has(Field::Connection) {
+        for name in nominated(headers) {
+            headers.remove(name);
+        }
     }
     // RFC 9112 §6.3: Transfer-Encoding overrides Content-Length, which must not be forwarded then.
     // hyper frames the body anew: the coding itself ends here.
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if present.has(Field::TransferEncoding) {
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
     }
-    remove_all(headers, dropped);
+    for (_, name) in dropped.iter().filter(|(field, _)| present.has(*field)) {
+        headers.remove(name);
+    }
     if let Some(protocols) = protocols {
         // RFC 9110 §7.8: a sender of Upgrade must name it in Connection.
         headers.insert(UPGRADE, protocols);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-}
-
-/// Removes these fields, at most 32. One walk over what is there tells which of them are, as most
-/// are not and looking each up costs more.
-fn remove_all(headers: &mut HeaderMap, names: &[HeaderName]) {
-    let places = headers
-        .keys()
-        .filter_map(|key| names.iter().position(|name| name == key));
-    let present = places.fold(0_u32, |present, place| present | 1 << place);
-    for (place, name) in names.iter().enumerate() {
-        if present & 1 << place != 0 {
-            headers.remove(name);
-        }
     }
 }
 

@@ -40,8 +40,8 @@ use self::date::Dates;
 pub(crate) use self::downlink::{Downlink, OpenStream, Phase};
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Sinks;
-use self::headers::Forwarding;
 pub(crate) use self::headers::settle_length;
+use self::headers::{Field, Forwarding, Present};
 use self::outgoing::Outgoing;
 use self::own_answers::OwnAnswer;
 use self::persistence::{announce_close, is_kept_by_client};
@@ -181,16 +181,18 @@ impl Proxy {
     fn begin(&self, request: Request<ClientBody>, link: &Rc<Downlink>) -> Begun {
         let now = Instant::now();
         let (head, body) = request.into_parts();
-        let is_ambiguous = link.begin(now, is_kept_by_client(&head));
+        let present = Present::of(&head.headers);
+        let is_ambiguous = link.begin(now, is_kept_by_client(&head, present));
         if is_ping(&head) {
             link.complete_unrecorded();
             return Begun::Answered(reply::ping().map(ReplyBody::Full));
         }
         let is_trusted = link.forwarding.is_trusted;
-        let client = headers::effective_client(&head.headers, link.client_ip(), is_trusted);
-        let mut exchange = Exchange::open(&self.sinks, link, &head, (client, now));
-        exchange.wants_debug = is_trusted && head.headers.contains_key("x-debug");
-        let host = match check(&head, &Circumstances::of(link, is_ambiguous)) {
+        let is_told = is_trusted && present.has(Field::XRealIp);
+        let client = headers::effective_client(&head.headers, link.client_ip(), is_told);
+        let mut exchange = Exchange::open(&self.sinks, link, (&head, present), (client, now));
+        exchange.wants_debug = is_trusted && present.has(Field::XDebug);
+        let host = match check(&head, present, &Circumstances::of(link, is_ambiguous)) {
             Ok(host) => host,
             Err(refusal) => {
                 // Where a head is wrong, what follows it is not to be relied on either.

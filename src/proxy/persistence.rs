@@ -3,14 +3,17 @@
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version, header};
 
-use super::{Downlink, headers};
+use super::Downlink;
+use super::headers::{self, Field, Present};
 
 /// The connection ends with this response.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Whether the client wants to send further requests (RFC 9112 §9.3).
-pub(super) fn is_kept_by_client(head: &Parts) -> bool {
-    let lists = |token: &[u8]| headers::lists(&head.headers, &header::CONNECTION, token);
+pub(super) fn is_kept_by_client(head: &Parts, present: Present) -> bool {
+    let lists = |token: &[u8]| {
+        present.has(Field::Connection) && headers::lists(&head.headers, &header::CONNECTION, token)
+    };
     match head.version {
         Version::HTTP_10 => lists(b"keep-alive"),
         _ => !lists(b"close"),
@@ -56,7 +59,11 @@ mod tests {
                 request = request.header(header::CONNECTION, *line);
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
-            assert_eq!(is_kept_by_client(&head), expected, "{version:?} {lines:?}");
+            assert_eq!(
+                is_kept_by_client(&head, Present::of(&head.headers)),
+                expected,
+                "{version:?} {lines:?}"
+            );
         }
     }
 }
