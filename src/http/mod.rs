@@ -12,6 +12,7 @@ mod stall;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::Request;
@@ -36,7 +37,7 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
     let forwarding = proxy.forwarding(&downstream);
     let link = Downlink::new(downstream, forwarding, drain);
     let _last_act = LastAct(&link);
-    if link.tls.as_ref().is_some_and(|tls| tls.is_http2) {
+    if link.about.tls.as_ref().is_some_and(|tls| tls.is_http2) {
         return serve_streams(&proxy, &link, Bytes::new()).await;
     }
     let server = &proxy.config().server;
@@ -44,7 +45,7 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
     let io = ClientIo::new(Rc::clone(&link), limits);
     let service = service_fn(|request: Request<Incoming>| {
         let request = request.map(ClientBody::Alone);
-        Rc::clone(&proxy).handle(request, Rc::clone(&link))
+        Rc::clone(&proxy).handle(request, Rc::clone(&link), Instant::now())
     });
     let mut connection = http1::Builder::new()
         .half_close(true)
@@ -77,7 +78,7 @@ pub(crate) async fn serve(downstream: Downstream, proxy: Rc<Proxy>, drain: Drain
     record_refused(&proxy, &link, status, result.as_ref().err());
     match link.take_switch() {
         Some(switch) if result.is_ok() => {
-            carry_tunnel(&proxy, &link, switch, ahead).await;
+            carry_tunnel(&proxy, &link, *switch, ahead).await;
         }
         _ => {
             let is_answered = status.is_some() || link.cut_as() == Some(End::HeadTimeout);

@@ -1,9 +1,9 @@
 //! What can be said of a request's head before a route is asked for. Pure.
 
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 
-use super::headers::{self, Field, Present};
+use super::headers::{self, Field, Present, RepeatedHost};
 use super::reply::{self, Answer};
 use super::{Downlink, Refusal};
 use crate::error::End;
@@ -23,19 +23,23 @@ pub(super) struct Circumstances<'a> {
 impl<'a> Circumstances<'a> {
     /// Those of a request on this connection.
     pub(super) fn of(link: &'a Downlink, is_ambiguous: bool) -> Self {
-        let tls = link.tls.as_ref().filter(|tls| tls.is_strict);
+        let tls = link.about.tls.as_ref().filter(|tls| tls.is_strict);
         Self {
             is_ambiguous,
-            misses_tls: link.misses_tls,
+            misses_tls: link.about.misses_tls,
             only_for: tls.and_then(|tls| tls.name.as_deref()),
         }
     }
 }
 
+/// The host that a head names, as it is written.
+pub(super) type ToldHost<'a> = Result<Option<&'a [u8]>, RepeatedHost>;
+
 /// Checks a head as far as it can be without a route; the host that it asks for.
 pub(super) fn check(
     head: &Parts,
     present: Present,
+    told: ToldHost<'_>,
     around: &Circumstances<'_>,
 ) -> Result<Host, Refusal> {
     let bad = |reason| Refusal {
@@ -60,7 +64,7 @@ pub(super) fn check(
     if head.method == Method::CONNECT {
         return Err(bad("this is not a forward proxy"));
     }
-    let host = headers::host_of(&head.uri, &head.headers)
+    let host = told
         .map_err(|_| bad("more than one host header"))?
         .ok_or(End::NoHost)?;
     let host = Host::parse(host).map_err(|_| bad("host is not a name"))?;
@@ -74,16 +78,13 @@ pub(super) fn check(
 }
 
 /// `Host: __ping__`, exactly so, whatever the method and path (Hipache's `lib/worker.js`).
-pub(super) fn is_ping(head: &Parts) -> bool {
-    head.headers
-        .get(header::HOST)
-        .is_some_and(|host| host.as_bytes() == b"__ping__")
-        && head.uri.authority().is_none()
+pub(super) fn is_ping(head: &Parts, told: ToldHost<'_>) -> bool {
+    told == Ok(Some(b"__ping__")) && head.uri.authority().is_none()
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, header};
 
     use super::*;
 
@@ -93,6 +94,14 @@ mod tests {
             request = request.header(header::HOST, *host);
         }
         request.body(()).unwrap().into_parts().0
+    }
+
+    fn told(head: &Parts) -> ToldHost<'_> {
+        headers::host_of(&head.uri, &head.headers)
+    }
+
+    fn checked(head: &Parts, around: &Circumstances<'_>) -> Result<Host, Refusal> {
+        check(head, Present::of(&head.headers), told(head), around)
     }
 
     #[test]
@@ -131,7 +140,7 @@ mod tests {
                 is_ambiguous,
                 ..Circumstances::default()
             };
-            let checked = check(&head, Present::of(&head.headers), &around);
+            let checked = checked(&head, &around);
             let got = checked
                 .as_ref()
                 .map(Host::as_str)
@@ -155,7 +164,7 @@ mod tests {
                 only_for,
             };
             let head = head("GET", "/", &["A.test:443"]);
-            let checked = check(&head, Present::of(&head.headers), &around);
+            let checked = checked(&head, &around);
             let got = checked.as_ref().map(Host::as_str);
             let got = got.map_err(|refusal| refusal.answer.status);
             assert_eq!(got, expected, "{misses_tls} {only_for:?}");
@@ -173,7 +182,7 @@ mod tests {
             (head("GET", "/", &[]), false),
         ];
         for (head, expected) in cases {
-            assert_eq!(is_ping(&head), expected, "{head:?}");
+            assert_eq!(is_ping(&head, told(&head)), expected, "{head:?}");
         }
     }
 }

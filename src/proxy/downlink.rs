@@ -10,8 +10,9 @@ mod interim;
 mod streams;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -20,15 +21,14 @@ use std::time::Instant;
 use bytes::BytesMut;
 use http::Response;
 
+pub(crate) use self::beginning::About;
 pub(crate) use self::streams::OpenStream;
 use self::streams::Trunk;
 use super::exchange::Exchange;
 use super::head_count::HeadCount;
-use super::headers::Forwarding;
 use super::switch::Switch;
 use crate::drain::DrainWatch;
 use crate::error::End;
-use crate::listener::{Proxied, TlsFacts};
 use crate::relay::TunnelTraffic;
 use crate::transport::Transport;
 
@@ -53,20 +53,8 @@ enum Complete {
 
 /// One downstream connection. Single-threaded, shared by reference count.
 pub(crate) struct Downlink {
-    /// The peer of the socket.
-    pub(crate) peer: SocketAddr,
-    /// The address it connected to.
-    pub(crate) local: SocketAddr,
-    /// Who stands behind the peer, and whom he asked for, where a PROXY header told.
-    pub(crate) proxied: Option<Proxied>,
-    /// Which connection of this worker it is.
-    pub(crate) number: u64,
-    /// What backends are told about its client.
-    pub(crate) forwarding: Rc<Forwarding>,
-    /// What was agreed on with the client, if it speaks TLS.
-    pub(crate) tls: Option<Rc<TlsFacts>>,
-    /// The listener expects TLS, and the client began without it.
-    pub(crate) misses_tls: bool,
+    /// What is known of it from its beginning.
+    pub(crate) about: Rc<About>,
     /// What a tunnel on this connection carried.
     pub(crate) traffic: TunnelTraffic,
     /// The heads among what was written.
@@ -81,11 +69,12 @@ pub(crate) struct Downlink {
     trunk: OnceCell<Trunk>,
     interim: RefCell<BytesMut>,
     /// 1xx responses that this stream's task is to send.
-    hints: RefCell<Vec<Response<()>>>,
+    hints: RefCell<VecDeque<Response<()>>>,
     /// Flushes of the connection when such were last left, and bytes of them since.
     hinted: Cell<(u64, usize)>,
     complete: RefCell<Option<Complete>>,
-    switch: RefCell<Option<Switch>>,
+    /// Boxed: few connections become a tunnel.
+    switch: RefCell<Option<Box<Switch>>>,
     phase: Cell<Phase>,
     phase_began: Cell<Instant>,
     read: Cell<u64>,
@@ -106,7 +95,8 @@ pub(crate) struct Downlink {
 impl Downlink {
     /// The client's address, as far as the connection tells; IPv4 as IPv4.
     pub(crate) fn client_ip(&self) -> IpAddr {
-        let client = self.proxied.map_or(self.peer, |proxied| proxied.source);
+        let About { peer, proxied, .. } = *self.about;
+        let client = proxied.map_or(peer, |proxied| proxied.source);
         client.ip().to_canonical()
     }
 
@@ -212,8 +202,8 @@ impl Downlink {
     pub(crate) fn on_flushed(&self) {
         self.flushes.set(self.flushes.get() + 1);
         self.finish_written();
-        if self.finish_complete() {
-            self.enter(Phase::Idle, Instant::now());
+        if let Some(now) = self.finish_complete() {
+            self.enter(Phase::Idle, now);
         }
     }
 
@@ -226,20 +216,22 @@ impl Downlink {
     pub(crate) fn abandon(&self) {
         let cut = self.cut_as().unwrap_or(End::ClientGone);
         if let Some(complete) = self.complete.take() {
-            complete.finish(Some(cut));
+            complete.finish(Some(cut), Instant::now());
         }
         self.abandon_streams(cut);
     }
 
-    fn finish_complete(&self) -> bool {
-        match self.complete.take() {
-            None => return false,
-            Some(Complete::Recorded(exchange, end)) => exchange.finish(end),
-            Some(Complete::Unrecorded) => {
+    /// Finishes what is complete; when that was.
+    fn finish_complete(&self) -> Option<Instant> {
+        let complete = self.complete.take()?;
+        let now = Instant::now();
+        match complete {
+            Complete::Recorded(exchange, end) => exchange.finish_at(end, now),
+            Complete::Unrecorded => {
                 self.settle();
             }
         }
-        true
+        Some(now)
     }
 
     /// Called by each exchange as it finishes: bytes read and written for it, and how many of these
@@ -254,11 +246,11 @@ impl Downlink {
 
     /// Leaves the tunnel to be opened once the 101 is out.
     pub(crate) fn leave_switch(&self, switch: Switch) {
-        *self.switch.borrow_mut() = Some(switch);
+        *self.switch.borrow_mut() = Some(Box::new(switch));
     }
 
     /// The tunnel to open, if the last response was a 101.
-    pub(crate) fn take_switch(&self) -> Option<Switch> {
+    pub(crate) fn take_switch(&self) -> Option<Box<Switch>> {
         self.switch.take()
     }
 }

@@ -27,7 +27,7 @@ use crate::error::End;
 use crate::relay::Upload;
 use crate::route::{Asked, Route};
 use crate::scoreboard::{Counter, Gauge};
-use crate::telemetry::{AttemptRecord, Record, RequestLine, SpanId, Trace, TunnelRecord};
+use crate::telemetry::{AttemptRecord, Record, SpanId, Trace, TunnelRecord};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Host};
 
@@ -99,7 +99,7 @@ impl Exchange {
                 .extend(values.map(|value| (name.clone(), value.clone())));
         }
         let authority = head.uri.authority().map(Authority::as_str);
-        let is_trusted = link.forwarding.is_trusted;
+        let is_trusted = link.about.forwarding.is_trusted;
         exchange.trace = sinks.tracer.begin(&head.headers, authority, is_trusted);
         exchange
     }
@@ -148,12 +148,7 @@ impl Exchange {
 
     /// Notes how long routing took, whatever it answered.
     pub(crate) fn looked_up(&mut self, began: Instant, asked: Option<Asked>) {
-        self.lookup = Some(LookedUp {
-            began: began.saturating_duration_since(self.began),
-            took: began.elapsed(),
-            asked,
-            error: None,
-        });
+        self.lookup = Some(LookedUp::now(self.began, began, asked));
     }
 
     /// Notes why the store did not answer.
@@ -223,20 +218,23 @@ impl Exchange {
     }
 
     /// Finishes the record: one line, one trace, and the metrics.
-    pub(crate) fn finish(mut self: Box<Self>, end: End) {
-        self.record(end);
+    pub(crate) fn finish(self: Box<Self>, end: End) {
+        self.finish_at(end, Instant::now());
     }
 
-    fn record(&mut self, end: End) {
-        if std::mem::replace(&mut self.is_finished, true) {
-            return;
-        }
-        let now = Instant::now();
+    /// The same, at this time.
+    pub(crate) fn finish_at(mut self: Box<Self>, end: End, now: Instant) {
+        self.record(end, now);
+    }
+
+    fn record(&mut self, end: End, now: Instant) {
+        self.is_finished = true;
         self.sinks.seat.shift(Gauge::OpenExchanges, -1);
         self.sinks.seat.add(Counter::Exchanges, 1);
         let (bytes_received, bytes_sent, body_bytes_sent) = self.link.settle();
         let target = self.line.as_ref().map(|line| written_target(&line.uri));
         let request = self.line.as_ref().zip(target.as_deref());
+        let request = request.map(|(line, target)| line.as_record(target));
         let attempts: SmallVec<[AttemptRecord<'_>; 2]> = self
             .attempts
             .iter()
@@ -244,21 +242,18 @@ impl Exchange {
             .collect();
         let spans = self.attempts.iter().filter_map(|attempt| attempt.span);
         let spans: SmallVec<[SpanId; 2]> = spans.collect();
+        let about = &self.link.about;
         let record = Record {
-            peer: self.link.peer,
-            local: self.link.local,
-            proxied_from: self.link.proxied.map(|proxied| proxied.source),
-            proxied_to: self.link.proxied.map(|proxied| proxied.destination),
+            peer: about.peer,
+            local: about.local,
+            proxied_from: about.proxied.map(|proxied| proxied.source),
+            proxied_to: about.proxied.map(|proxied| proxied.destination),
             client: self.client,
-            connection: self.link.number,
+            connection: about.number,
             connection_requests: self.link.requests(),
             arrived: self.arrived,
             total: now.saturating_duration_since(self.began),
-            request: request.map(|(line, target)| RequestLine {
-                method: line.method.as_str(),
-                target: target.as_bytes(),
-                version: line.version(),
-            }),
+            request,
             host: self.host(),
             referer: bytes_of(self.referer.as_ref()),
             user_agent: bytes_of(self.user_agent.as_ref()),
@@ -275,7 +270,7 @@ impl Exchange {
             bytes_received: bytes_received
                 + self.upload.as_ref().map_or(0, |upload| upload.taken()),
             end: end.as_str(),
-            tls: self.link.tls.as_deref().map(tls_of),
+            tls: about.tls.as_ref().map(tls_of),
             tunnel: self.tunnel,
             trace: self.trace.as_ref().map(|trace| trace.as_record(&spans)),
         };
@@ -288,12 +283,15 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
         let end = if self.sinks.is_ending.get() {
             End::Shutdown
         } else {
             self.link.cut_as().unwrap_or(self.end)
         };
-        self.record(end);
+        self.record(end, Instant::now());
     }
 }
 

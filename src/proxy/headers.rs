@@ -23,7 +23,7 @@ use forwarding::{FIELDS, X_REAL_IP};
 pub(crate) use forwarding::{Forwarding, is_told_https};
 pub(crate) use framing::{is_only_chunked, settle_length};
 pub(crate) use present::{Field, Present};
-pub(crate) use target::{host_of, origin_form, written_target};
+pub(crate) use target::{RepeatedHost, host_of, origin_form, written_target};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -127,10 +127,10 @@ pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
         .filter(|value| tokens(value).any(is_websocket) || is_named())
 }
 
-/// The address that a request is logged under: what a trusted proxy says in `X-Real-IP`, or the
-/// peer. IPv4 in its plain form.
-pub(crate) fn effective_client(headers: &HeaderMap, peer: IpAddr, is_trusted: bool) -> IpAddr {
-    if !is_trusted {
+/// The address that a request is logged under: what `X-Real-IP` says, if a trusted proxy told it, or
+/// the peer. IPv4 in its plain form.
+pub(crate) fn effective_client(headers: &HeaderMap, peer: IpAddr, is_told: bool) -> IpAddr {
+    if !is_told {
         return peer.to_canonical();
     }
     let told = headers.get(X_REAL_IP);
@@ -194,15 +194,19 @@ fn remove_hop_by_hop(
 /// removed anyway are not listed, so that the common case allocates nothing.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let usual: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(tokens)
-        .filter(|token| !usual.iter().any(|usual| token.eq_ignore_ascii_case(usual)))
+    let is_usual = |token: &[u8]| usual.iter().any(|usual| token.eq_ignore_ascii_case(usual));
+    let mut names = Vec::new();
+    for line in headers.get_all(CONNECTION) {
+        // Most lines are one such word.
+        if is_usual(line.as_bytes()) {
+            continue;
+        }
+        let unusual = tokens(line).filter(|token| !is_usual(token));
         // What is no field name names no field.
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| !END_TO_END.contains(name) && !FIELDS.contains(name))
-        .collect()
+        let named = unusual.filter_map(|token| HeaderName::from_bytes(token).ok());
+        names.extend(named.filter(|name| !END_TO_END.contains(name) && !FIELDS.contains(name)));
+    }
+    names
 }
 
 /// Whether the client takes trailers: the member `trailers` of `TE` (RFC 9110 §10.1.4).

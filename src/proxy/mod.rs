@@ -155,7 +155,7 @@ impl Proxy {
         Exchange::refused(&self.sinks, link, began, status).finish(end);
     }
 
-    /// Carries one request to its answer.
+    /// Carries one request, whose head came at this time, to its answer.
     ///
     /// What needs no wait is done at once, so that the future keeps no more than what is still needed:
     /// there is one for every request under way, and it is handed on several times.
@@ -163,8 +163,9 @@ impl Proxy {
         self: Rc<Self>,
         request: Request<ClientBody>,
         link: Rc<Downlink>,
+        came: Instant,
     ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
-        let mut begun = self.begin(request, &link);
+        let mut begun = self.begin(request, &link, came);
         async move {
             let response = match begun {
                 Begun::Answered(response) => response,
@@ -178,21 +179,21 @@ impl Proxy {
     }
 
     /// Looks at a request, and cleans it for its way up.
-    fn begin(&self, request: Request<ClientBody>, link: &Rc<Downlink>) -> Begun {
-        let now = Instant::now();
+    fn begin(&self, request: Request<ClientBody>, link: &Rc<Downlink>, now: Instant) -> Begun {
         let (head, body) = request.into_parts();
         let present = Present::of(&head.headers);
         let is_ambiguous = link.begin(now, is_kept_by_client(&head, present));
-        if is_ping(&head) {
+        let told = headers::host_of(&head.uri, &head.headers);
+        if is_ping(&head, told) {
             link.complete_unrecorded();
             return Begun::Answered(reply::ping().map(ReplyBody::Full));
         }
-        let is_trusted = link.forwarding.is_trusted;
+        let is_trusted = link.about.forwarding.is_trusted;
         let is_told = is_trusted && present.has(Field::XRealIp);
         let client = headers::effective_client(&head.headers, link.client_ip(), is_told);
         let mut exchange = Exchange::open(&self.sinks, link, (&head, present), (client, now));
         exchange.wants_debug = is_trusted && present.has(Field::XDebug);
-        let host = match check(&head, present, &Circumstances::of(link, is_ambiguous)) {
+        let host = match check(&head, present, told, &Circumstances::of(link, is_ambiguous)) {
             Ok(host) => host,
             Err(refusal) => {
                 // Where a head is wrong, what follows it is not to be relied on either.
@@ -201,7 +202,7 @@ impl Proxy {
             }
         };
         exchange.host = Some(host.clone());
-        let mut outgoing = Outgoing::new(head, body, &link.forwarding, self.seat());
+        let mut outgoing = Outgoing::new(head, body, &link.about.forwarding, self.seat());
         if link.is_stream() {
             exchange.upload.clone_from(&outgoing.upload);
         }

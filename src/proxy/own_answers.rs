@@ -43,7 +43,7 @@ impl Proxy {
         outgoing: &Outgoing,
     ) -> Option<Redirection> {
         let options = route.options.as_ref()?;
-        if exchange.link().tls.is_some() || outgoing.is_told_https() {
+        if exchange.link().about.tls.is_some() || outgoing.is_told_https() {
             exchange.hsts.clone_from(&options.hsts);
             return None;
         }

@@ -168,8 +168,9 @@ impl Conduct {
         }
     }
 
+    /// Streams are opened in the order of their numbers (RFC 9113 §5.1.1).
     fn take_head(&mut self, stream: u32) -> Option<Head> {
-        let place = self.heads.iter().position(|head| head.stream == stream)?;
-        self.heads.remove(place)
+        let place = self.heads.binary_search_by_key(&stream, |head| head.stream);
+        self.heads.remove(place.ok()?)
     }
 }

@@ -3,8 +3,8 @@
 
 /// Bytes of a frame's head.
 const HEAD: usize = 9;
-/// Bytes of a payload that are kept: the code of a reset.
-const KEPT: usize = 4;
+/// Bytes of the code of a reset.
+const CODE: usize = 4;
 
 /// Kinds of frames (RFC 9113 §6).
 pub(super) const DATA: u8 = 0;
@@ -26,7 +26,7 @@ pub(super) struct Frame {
     pub(super) kind: u8,
     flags: u8,
     pub(super) stream: u32,
-    /// The first bytes of its payload, in network order.
+    /// Why it resets its stream, if it does.
     pub(super) code: u32,
 }
 
@@ -67,9 +67,10 @@ pub(super) struct Follower {
     /// How many of them are there.
     had: usize,
     frame: Frame,
-    /// Bytes of the payload that are still to come, and that were kept.
+    /// Bytes of the payload that are still to come.
     left: usize,
-    kept: usize,
+    /// Bytes of a code that were there.
+    had_code: usize,
 }
 
 impl Follower {
@@ -92,12 +93,14 @@ impl Follower {
                 return None;
             }
             self.frame = Frame::parse(&self.head);
-            (self.left, self.kept) = (self.frame.length, 0);
+            (self.left, self.had_code) = (self.frame.length, 0);
         }
         let taken = take(bytes, self.left);
-        for byte in taken.iter().take(KEPT - self.kept) {
-            self.frame.code = self.frame.code << 8 | u32::from(*byte);
-            self.kept += 1;
+        if self.frame.kind == RST_STREAM {
+            for byte in taken.iter().take(CODE - self.had_code) {
+                self.frame.code = self.frame.code << 8 | u32::from(*byte);
+                self.had_code += 1;
+            }
         }
         self.left -= taken.len();
         if self.left > 0 {
@@ -152,10 +155,10 @@ mod tests {
             let expected = [
                 (SETTINGS, 0, 0, 0),
                 (SETTINGS, 0, 0, 0),
-                (HEADERS, 3, 1, 0x0007_0707),
-                (CONTINUATION, 2, 1, 0x0707),
+                (HEADERS, 3, 1, 0),
+                (CONTINUATION, 2, 1, 0),
                 (RST_STREAM, 4, 0x103, 8),
-                (DATA, 6, 5, 0x0102_0304),
+                (DATA, 6, 5, 0),
             ];
             assert_eq!(told, expected, "{size}");
             let flags: Vec<_> = frames

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
+use http::header::Entry;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body;
@@ -37,7 +38,9 @@ pub(super) fn serve(
     async move {
         let link = stream.link();
         let response = {
-            let mut handling = pin!(Rc::clone(&proxy).handle(request, Rc::clone(link)));
+            // It came when the stream was opened, however many others were served since.
+            let (_, came) = link.phase();
+            let mut handling = pin!(Rc::clone(&proxy).handle(request, Rc::clone(link), came));
             poll_fn(|cx| poll_answer(cx, handling.as_mut(), link, &mut respond)).await
         };
         let Some(response) = response else {
@@ -93,7 +96,7 @@ fn poll_answer(
     respond: &mut SendResponse<Bytes>,
 ) -> Poll<Option<Response<ReplyBody>>> {
     let polled = handling.poll(cx);
-    for hint in link.take_hints() {
+    while let Some(hint) = link.take_hint() {
         let size = head_size(hint.headers());
         // Refused only where the stream is over, which is seen below.
         if respond.send_informational(hint).is_ok() {
@@ -119,7 +122,8 @@ fn send_head(
     if switch.is_some() {
         websocket::clean_answer(&mut head.headers);
     }
-    if !head.headers.contains_key(header::DATE) {
+    // A look at some names costs less than the hash of one.
+    if !head.headers.keys().any(|name| *name == header::DATE) {
         head.headers.insert(header::DATE, proxy.date());
     }
     let size = head_size(&head.headers);
@@ -131,7 +135,7 @@ fn send_head(
     link.on_written(size);
     link.heads.count_head(size);
     match switch {
-        Some(switch) => Rest::Tunnel(Box::new(switch), send),
+        Some(switch) => Rest::Tunnel(switch, send),
         None if is_whole => {
             link.deliver();
             Rest::Nothing
@@ -164,21 +168,21 @@ fn body_of(incoming: RecvStream, headers: &HeaderMap) -> ClientBody {
 /// Puts the authority where HTTP/1 has it (RFC 9113 §8.3.1). A `Host` line that says otherwise stays
 /// beside it: two hosts are refused.
 fn settle_authority(head: &mut Parts) {
-    let Some(authority) = head.uri.authority().cloned() else {
+    let Some(authority) = head.uri.authority() else {
         return;
     };
-    if let Some(target) = head.uri.path_and_query().cloned() {
-        head.uri = Uri::from(target);
+    let host = HeaderValue::from_str(authority.as_str());
+    if head.uri.path_and_query().is_some() {
+        let target = std::mem::take(&mut head.uri).into_parts().path_and_query;
+        head.uri = target.map(Uri::from).unwrap_or_default();
     }
-    let Ok(host) = HeaderValue::from_str(authority.as_str()) else {
+    let Ok(host) = host else {
         return;
     };
-    let is_said = head
-        .headers
-        .get(header::HOST)
-        .is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(host.as_bytes()));
-    if !is_said {
-        head.headers.append(header::HOST, host);
+    match head.headers.entry(header::HOST) {
+        Entry::Vacant(place) => drop(place.insert(host)),
+        Entry::Occupied(said) if said.get().as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {}
+        Entry::Occupied(mut said) => said.append(host),
     }
 }
 

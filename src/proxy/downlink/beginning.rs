@@ -11,18 +11,23 @@ use crate::listener::{Downstream, Proxied, TlsFacts};
 use crate::proxy::head_count::HeadCount;
 use crate::proxy::headers::Forwarding;
 use crate::relay::TunnelTraffic;
-use crate::transport::Transport;
 
-/// What is known of a connection from its beginning.
-struct About {
-    peer: SocketAddr,
-    local: SocketAddr,
-    proxied: Option<Proxied>,
-    number: u64,
-    forwarding: Rc<Forwarding>,
-    tls: Option<Rc<TlsFacts>>,
-    misses_tls: bool,
-    drain: DrainWatch,
+/// What is known of a connection from its beginning. Shared by all streams on it.
+pub(crate) struct About {
+    /// The peer of the socket.
+    pub(crate) peer: SocketAddr,
+    /// The address it connected to.
+    pub(crate) local: SocketAddr,
+    /// Who stands behind the peer, and whom he asked for, where a PROXY header told.
+    pub(crate) proxied: Option<Proxied>,
+    /// Which connection of this worker it is.
+    pub(crate) number: u64,
+    /// What backends are told about its client.
+    pub(crate) forwarding: Forwarding,
+    /// What was agreed on with the client, if it speaks TLS.
+    pub(crate) tls: Option<TlsFacts>,
+    /// The listener expects TLS, and the client began without it.
+    pub(crate) misses_tls: bool,
 }
 
 impl Downlink {
@@ -33,50 +38,35 @@ impl Downlink {
             local: from.local,
             proxied: from.proxied,
             number: from.number,
-            forwarding: Rc::new(forwarding),
-            tls: from.tls.map(Rc::new),
+            forwarding,
+            tls: from.tls,
             misses_tls: from.misses_tls,
-            drain,
         };
-        Rc::new(Self::fresh(about, Some(from.stream), None, Instant::now()))
+        let mut link = Self::fresh(Rc::new(about), drain, Instant::now());
+        link.stream = RefCell::new(Some(from.stream));
+        Rc::new(link)
     }
 
-    /// A stream on a connection.
-    pub(super) fn without_socket(connection: &Rc<Self>, now: Instant) -> Self {
-        let about = About {
-            peer: connection.peer,
-            local: connection.local,
-            proxied: connection.proxied,
-            number: connection.number,
-            forwarding: Rc::clone(&connection.forwarding),
-            tls: connection.tls.clone(),
-            misses_tls: connection.misses_tls,
-            drain: connection.drain.clone(),
-        };
-        Self::fresh(about, None, Some(Rc::clone(connection)), now)
+    /// A stream on a connection, behind so many others.
+    pub(super) fn of_stream(connection: &Rc<Self>, id: u32, before: u64, now: Instant) -> Rc<Self> {
+        let about = Rc::clone(&connection.about);
+        let mut link = Self::fresh(about, connection.drain.clone(), now);
+        link.connection = Some(Rc::clone(connection));
+        link.stream_id = id;
+        link.requests = Cell::new(before);
+        Rc::new(link)
     }
 
-    fn fresh(
-        about: About,
-        stream: Option<Transport>,
-        connection: Option<Rc<Self>>,
-        now: Instant,
-    ) -> Self {
+    fn fresh(about: Rc<About>, drain: DrainWatch, now: Instant) -> Self {
         Self {
-            peer: about.peer,
-            local: about.local,
-            proxied: about.proxied,
-            number: about.number,
-            forwarding: about.forwarding,
-            tls: about.tls,
-            misses_tls: about.misses_tls,
-            drain: about.drain,
-            connection,
+            about,
+            drain,
+            connection: None,
             stream_id: 0,
             trunk: OnceCell::new(),
             traffic: TunnelTraffic::default(),
             heads: HeadCount::default(),
-            stream: RefCell::new(stream),
+            stream: RefCell::default(),
             interim: RefCell::default(),
             hints: RefCell::default(),
             hinted: Cell::default(),

@@ -52,13 +52,13 @@ impl Downlink {
         }
         self.hinted
             .set((flushed, waiting + head_bytes(head.headers())));
-        self.hints.borrow_mut().push(head);
+        self.hints.borrow_mut().push_back(head);
         true
     }
 
-    /// The 1xx responses that were left for this stream.
-    pub(crate) fn take_hints(&self) -> Vec<Response<()>> {
-        self.hints.take()
+    /// The next 1xx response that was left for this stream.
+    pub(crate) fn take_hint(&self) -> Option<Response<()>> {
+        self.hints.borrow_mut().pop_front()
     }
 
     /// Writes what is left of 1xx responses.

@@ -5,6 +5,7 @@
 //! over waits there until the last frame of its stream is with the kernel.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::error::End;
 #[derive(Default)]
 pub(super) struct Trunk {
     /// Handed over in full, by the stream whose last frame is still to be written.
-    delivered: RefCell<Vec<(u32, Complete)>>,
+    delivered: RefCell<VecDeque<(u32, Complete)>>,
     /// The last frame was written, but perhaps no further than into the buffer of TLS.
     written: RefCell<Vec<Complete>>,
     open: Cell<u32>,
@@ -57,14 +58,12 @@ impl Downlink {
     /// Opens a stream on this connection.
     pub(crate) fn open_stream(self: &Rc<Self>, id: u32, now: Instant) -> OpenStream {
         self.enter(Phase::Busy, now);
-        self.requests.set(self.requests.get() + 1);
-        let mut stream = Self::without_socket(self, now);
-        stream.stream_id = id;
-        stream.requests = Cell::new(self.requests.get() - 1);
+        let before = self.requests.get();
+        self.requests.set(before + 1);
         let trunk = self.trunk.get_or_init(Trunk::default);
         trunk.open.set(trunk.open.get() + 1);
         OpenStream {
-            link: Rc::new(stream),
+            link: Self::of_stream(self, id, before, now),
         }
     }
 
@@ -107,7 +106,7 @@ impl Downlink {
         };
         if let Some(complete) = self.complete.take() {
             let mut delivered = trunk.delivered.borrow_mut();
-            delivered.push((self.stream_id, complete));
+            delivered.push_back((self.stream_id, complete));
         }
     }
 
@@ -121,15 +120,17 @@ impl Downlink {
     /// The client has reset a stream: what waits to be written of it never will be.
     pub(crate) fn on_stream_reset(&self, id: u32) {
         if let Some((_, complete)) = self.take_delivered(id) {
-            complete.finish(Some(End::ClientGone));
+            complete.finish(Some(End::ClientGone), Instant::now());
         }
     }
 
     fn take_delivered(&self, id: u32) -> Option<(&Trunk, Complete)> {
         let trunk = self.trunk.get()?;
         let mut delivered = trunk.delivered.borrow_mut();
+        // What was handed over first is mostly written first.
         let place = delivered.iter().position(|(known, _)| *known == id)?;
-        Some((trunk, delivered.swap_remove(place).1))
+        let (_, complete) = delivered.remove(place)?;
+        Some((trunk, complete))
     }
 
     /// Finishes what was written, now that all of it is with the kernel.
@@ -137,8 +138,13 @@ impl Downlink {
         let Some(trunk) = self.trunk.get() else {
             return;
         };
-        for complete in trunk.written.take() {
-            complete.finish(None);
+        let written = trunk.written.take();
+        if written.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for complete in written {
+            complete.finish(None, now);
         }
     }
 
@@ -149,21 +155,23 @@ impl Downlink {
         };
         let delivered = trunk.delivered.take().into_iter();
         let delivered = delivered.map(|(_, complete)| complete);
+        let now = Instant::now();
         for complete in trunk.written.take().into_iter().chain(delivered) {
-            complete.finish(Some(cut));
+            complete.finish(Some(cut), now);
         }
     }
 }
 
 impl Complete {
     /// Finishes the exchange; with `cut` instead of `ok` where its last byte did not get out.
-    pub(super) fn finish(self, cut: Option<End>) {
+    pub(super) fn finish(self, cut: Option<End>, now: Instant) {
         let Self::Recorded(exchange, end) = self else {
             return;
         };
-        exchange.finish(match (end, cut) {
+        let end = match (end, cut) {
             (End::Ok, Some(cut)) => cut,
             (end, _) => end,
-        });
+        };
+        exchange.finish_at(end, now);
     }
 }

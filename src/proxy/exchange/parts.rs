@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use crate::error::End;
 use crate::listener::TlsFacts;
 use crate::route::{Asked, Source};
-use crate::telemetry::{AttemptRecord, Lookup, RouteRecord, SpanId, TlsRecord};
+use crate::telemetry::{AttemptRecord, Lookup, RequestLine, RouteRecord, SpanId, TlsRecord};
 use crate::upstream::ConnectNotes;
 use crate::vhost::{Backend, BackendId, Frontend};
 
@@ -63,6 +63,16 @@ pub(super) struct LookedUp {
 }
 
 impl LookedUp {
+    /// What has just been answered to a request that arrived then.
+    pub(super) fn now(arrived: Instant, began: Instant, asked: Option<Asked>) -> Self {
+        Self {
+            began: began.saturating_duration_since(arrived),
+            took: began.elapsed(),
+            asked,
+            error: None,
+        }
+    }
+
     pub(super) fn as_record(&self) -> Lookup<'_> {
         Lookup {
             began: self.began,
@@ -108,7 +118,16 @@ impl Attempt {
 }
 
 impl Line {
-    pub(super) fn version(&self) -> &'static str {
+    /// With the target as it was written.
+    pub(super) fn as_record<'a>(&'a self, target: &'a str) -> RequestLine<'a> {
+        RequestLine {
+            method: self.method.as_str(),
+            target: target.as_bytes(),
+            version: self.version(),
+        }
+    }
+
+    fn version(&self) -> &'static str {
         match self.version {
             Version::HTTP_10 => "1.0",
             Version::HTTP_2 => "2.0",

@@ -29,7 +29,7 @@ pub(super) fn append(out: &mut Vec<u8>, record: &Record<'_>, masks: &Masks, cloc
             out.push(b' ');
             veil.url(out, request.target);
             out.extend_from_slice(b" HTTP/");
-            append_default(out, request.version.as_bytes());
+            out.extend_from_slice(request.version.as_bytes());
         }
     }
     out.extend_from_slice(b"\" ");
@@ -52,10 +52,10 @@ pub(super) fn append(out: &mut Vec<u8>, record: &Record<'_>, masks: &Masks, cloc
 /// padding. Rounded to the nearest millisecond, half of one upwards, so that a time below half a
 /// millisecond is `0`.
 fn append_seconds(out: &mut Vec<u8>, duration: Duration) {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX - 500);
-    let milliseconds = micros.saturating_add(500) / 1_000;
-    append_number(out, milliseconds / 1_000);
-    let fraction = milliseconds % 1_000;
+    let milliseconds = (duration.subsec_micros() + 500) / 1_000;
+    let carried = u64::from(milliseconds / 1_000);
+    append_number(out, duration.as_secs().saturating_add(carried));
+    let fraction = u64::from(milliseconds % 1_000);
     if fraction == 0 {
         return;
     }

@@ -47,10 +47,8 @@ pub(super) fn append_mapped(out: &mut Vec<u8>, address: IpAddr) {
 
 /// Three digits; `000`, as nginx writes it, where no status was sent.
 pub(super) fn append_status(out: &mut Vec<u8>, status: u16) {
-    if status < 100 {
-        out.extend_from_slice(if status < 10 { b"00" } else { b"0" });
-    }
-    append_number(out, status.into());
+    let status = u64::from(status);
+    out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status)]);
 }
 
 /// A decimal number.
@@ -110,6 +108,13 @@ pub(super) fn append_default(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn append_hex_where(out: &mut Vec<u8>, mut bytes: &[u8], needs_escape: impl Fn(u8) -> bool) {
+    // Nearly always there is nothing to escape, and a look at all bytes looks at many at a time.
+    let is_plain = bytes
+        .iter()
+        .fold(true, |plain, &byte| plain & !needs_escape(byte));
+    if is_plain {
+        return out.extend_from_slice(bytes);
+    }
     while let Some(at) = bytes.iter().position(|&byte| needs_escape(byte)) {
         out.extend_from_slice(&bytes[..at]);
         append_hex(out, b"\\x", bytes[at]);
