@@ -1,7 +1,7 @@
 //! A usable connection to a backend, new or reused, within limits.
 //!
 //! ```text
-//! acquire ── pool: kept? ──yes──→ Upstream ── send, poll_drive ──→ release ──→ pool
+//! acquire ── pool: kept? ──yes──→ Upstream ── send, poll_… ──→ release ──→ pool
 //!              │ no: claim a place, or wait for one                into_tunnel → relay
 //!              └──→ connect: resolve → TCP → TLS → HTTP
 //! ```
@@ -11,13 +11,14 @@
 //! Comes after the pick and before the relay. Invariant: to one backend (scheme, host and port) a
 //! worker never has more than `maxSockets` connections, tunnels and those being opened included.
 
-mod body;
+mod answer;
 mod connect;
 mod error;
 mod held;
-mod io;
+mod http1;
 mod link;
 mod pool;
+mod probe;
 mod resolve;
 mod shared;
 mod tls;
@@ -44,7 +45,7 @@ use crate::deadline::{after, before};
 use crate::scoreboard::{Counter, Seat};
 use crate::vhost::Backend;
 
-pub(crate) use body::{AnswerError, ResponseBody};
+pub(crate) use answer::AnswerError;
 pub(crate) use connect::ConnectNotes;
 pub(crate) use error::ConnectError;
 pub(crate) use held::{TunnelIo, Upstream};
@@ -236,7 +237,7 @@ impl<B: RequestBody> Upstreams<B> {
     fn note_reuse(&self, kept: Alone<B>, notes: &ConnectNotes) -> Alone<B> {
         self.seat.add(Counter::UpstreamReuses, 1);
         notes.is_reused.set(true);
-        notes.peer.set(Some(kept.wire().peer));
+        notes.peer.set(Some(kept.peer()));
         kept
     }
 
@@ -247,7 +248,7 @@ impl<B: RequestBody> Upstreams<B> {
 
     /// Closes what is idle for too long or was closed by its backend.
     fn sweep(&self, now: Instant) {
-        self.pool.sweep(now, Link::settle);
+        self.pool.sweep(now, Link::is_quiet);
         self.shared.sweep(now);
     }
 }
@@ -259,14 +260,13 @@ fn renew<B: RequestBody>(
     want: Want,
 ) -> Result<Alone<B>, Claim<Origin, Link<B>>> {
     let is_usable = match want {
-        Want::Any => link.settle(),
-        Want::Alive => link.settle_probed(),
+        Want::Any => link.is_quiet(),
+        Want::Alive => link.is_quiet_by_kernel(),
         Want::Fresh => false,
     };
     if !is_usable {
         return Err(claim);
     }
-    link.wire.reset();
     Ok(Alone::new(link, claim))
 }
 

@@ -2,10 +2,11 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::http1::Http1Error;
 use super::*;
 
 #[test]
-fn a_request_that_a_closed_connection_never_took_is_handed_back() {
+fn on_a_closed_connection_nothing_is_sent() {
     run(async {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
@@ -15,15 +16,10 @@ fn a_request_that_a_closed_connection_never_took_is_handed_back() {
             .unwrap();
         drop(server.accept());
         turn().await;
-        let mut response = pin!(upstream.send(request(TestBody::Empty)));
-        let result = poll_fn(|cx| {
-            let _ = upstream.poll_drive(cx);
-            response.as_mut().poll(cx)
-        });
-        let mut error = result.await.unwrap_err();
-        assert!(error.take_message().is_some());
-        assert_eq!(upstream.wire().bytes_written.get(), 0);
-        assert!(poll_fn(|cx| Poll::Ready(upstream.poll_drive(cx).is_ready())).await);
+        upstream.send(&request(), TestBody::Empty);
+        let error = poll_fn(|cx| upstream.poll_response(cx, |_| ())).await;
+        assert!(matches!(error, Err(Http1Error::Closed)), "{error:?}");
+        assert_eq!(upstream.traffic().sent, 0);
         assert!(!upstream.is_reusable());
     });
 }
@@ -58,8 +54,7 @@ fn a_half_read_response_leaves_no_reusable_connection() {
             .unwrap();
         let mut served = server.accept();
         let half = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhi";
-        let response = head(&mut upstream, TestBody::Empty, || served.answer(half)).await;
-        drop(response);
+        head(&mut upstream, TestBody::Empty, || served.answer(half)).await;
         upstream.release();
         served.assert_closed();
     });
@@ -85,8 +80,7 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nearly";
         let response = head(&mut upstream, TestBody::Empty, || served.answer(switch)).await;
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-        assert!(poll_fn(|cx| Poll::Ready(upstream.poll_drive(cx).is_ready())).await);
-        let (mut stream, early, place) = upstream.into_tunnel().expect("the driver has ended");
+        let (mut stream, early, place) = upstream.into_tunnel().expect("it has switched");
         assert_eq!(&*early, b"early");
 
         stream.write_all(b"ping").await.unwrap();
