@@ -30,6 +30,8 @@ pub(super) struct Answer {
     pub(super) response: Response<()>,
     pub(super) upstream: Upstream<RequestBody>,
     pub(super) upload: Option<Rc<Upload>>,
+    /// When the head came.
+    pub(super) headed: Instant,
 }
 
 impl Answer {
@@ -118,7 +120,7 @@ impl Proxy {
         };
         let (failure, cause) = match tried {
             Ok(answer) => {
-                attempt.headed = Some(Instant::now());
+                attempt.headed = Some(answer.headed);
                 attempt.status = Some(answer.upstream.status_of(&answer.response));
                 return Ok(answer);
             }
@@ -157,6 +159,7 @@ impl Proxy {
             response,
             upstream,
             upload: outgoing.upload.clone(),
+            headed: Instant::now(),
         })
     }
 
@@ -172,7 +175,8 @@ impl Proxy {
         let mut acquiring = pin!(self.upstreams.acquire(
             &target.backend,
             target.want,
-            &attempt.notes
+            &attempt.notes,
+            attempt.began,
         ));
         poll_fn(|cx| match acquiring.as_mut().poll(cx) {
             Poll::Pending if watch.is_gone(exchange.link(), cx) => {

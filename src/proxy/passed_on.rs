@@ -32,7 +32,7 @@ impl Proxy {
             // RFC 8441 §5.1: the answer to an extended CONNECT.
             head.status = StatusCode::OK;
         }
-        exchange.respond(head.status);
+        exchange.respond(head.status, answer.headed);
         add_hsts(&mut head.headers, &exchange);
         if exchange.wants_debug {
             add_debug(&mut head.headers, &exchange, None);
@@ -41,13 +41,19 @@ impl Proxy {
             return self.switch(exchange, answer.upstream, head);
         }
         if answer.upstream.is_end_stream() {
-            answer.upstream.release();
+            answer.upstream.release(answer.headed);
             let link = Rc::clone(exchange.link());
             link.complete(exchange, End::Ok);
             return Response::from_parts(head, ReplyBody::Empty);
         }
         let idle_limit = self.config.server.timeouts.idle_body;
-        let relay = Relay::new(answer.upstream, answer.upload, exchange, idle_limit);
+        let relay = Relay::new(
+            answer.upstream,
+            answer.upload,
+            exchange,
+            answer.headed,
+            idle_limit,
+        );
         Response::from_parts(head, ReplyBody::Relay(relay))
     }
 }

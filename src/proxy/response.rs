@@ -78,6 +78,7 @@ impl Relay {
         upstream: Upstream<RequestBody>,
         upload: Option<Rc<Upload>>,
         exchange: Box<Exchange>,
+        headed: Instant,
         idle_limit: Option<Duration>,
     ) -> Box<Self> {
         Box::new(Self {
@@ -87,7 +88,7 @@ impl Relay {
                 exchange,
             }),
             idle_limit,
-            moved_at: Instant::now(),
+            moved_at: headed,
             moved_bytes: 0,
             reason: h2::Reason::INTERNAL_ERROR,
             broken: None,
@@ -211,7 +212,7 @@ impl Relay {
             return;
         };
         if end == End::Ok {
-            source.upstream.release();
+            source.upstream.release(self.moved_at);
         }
         let link = Rc::clone(source.exchange.link());
         if source.upload.is_some_and(|upload| !upload.is_ended()) {

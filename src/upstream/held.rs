@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -136,10 +137,10 @@ impl<B: RequestBody> Upstream<B> {
         }
     }
 
-    /// Gives it back for others: the exchange is complete.
-    pub(crate) fn release(self) {
+    /// Gives it back for others: the exchange is complete, and nothing has moved since then.
+    pub(crate) fn release(self, since: Instant) {
         if let Self::Alone(alone) = self {
-            alone.release();
+            alone.release(since);
         }
     }
 

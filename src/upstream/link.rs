@@ -116,11 +116,12 @@ impl<B: RequestBody> Alone<B> {
         self.link.0.connection.is_reusable()
     }
 
-    /// Gives the connection back: kept for others if it can be reused, else closed. A close that came
-    /// with the end of the response is noticed by the next who acquires it, or by the sweep.
-    pub(crate) fn release(self) {
+    /// Gives the connection back, on which nothing has moved since then: kept for others if it can be
+    /// reused, else closed. A close that came with the end of the response is noticed by the next who
+    /// acquires it, or by the sweep.
+    pub(crate) fn release(self, since: Instant) {
         if self.is_reusable() {
-            self.claim.keep(self.link, Instant::now());
+            self.claim.keep(self.link, since);
         }
     }
 

@@ -152,12 +152,13 @@ impl<B: RequestBody> Upstreams<B> {
         backend: &Rc<Backend>,
         want: Want,
         notes: &ConnectNotes,
+        now: Instant,
     ) -> Result<Upstream<B>, ConnectError> {
         if backend.scheme.is_http2() {
             let stream = self.acquire_shared(backend, notes).await?;
             return Ok(Upstream::Shared(Box::new(stream)));
         }
-        let alone = self.acquire_alone(backend, want, notes).await?;
+        let alone = self.acquire_alone(backend, want, notes, now).await?;
         Ok(Upstream::Alone(alone))
     }
 
@@ -166,37 +167,14 @@ impl<B: RequestBody> Upstreams<B> {
         backend: &Rc<Backend>,
         want: Want,
         notes: &ConnectNotes,
+        now: Instant,
     ) -> Result<Alone<B>, ConnectError> {
         let origin = Origin(Rc::clone(backend));
-        if let Some(kept) = self.take_kept(&origin, want) {
+        if let Some(kept) = self.take_kept(&origin, want, now) {
             return Ok(self.note_reuse(kept, notes));
         }
-        // Boxed, so that the common case does not carry the states of a handshake.
-        Box::pin(self.acquire_new(&origin, want, notes)).await
-    }
-
-    /// The first kept connection that is still usable; those that are not are closed on the way.
-    fn take_kept(&self, origin: &Origin, want: Want) -> Option<Alone<B>> {
-        if want == Want::Fresh {
-            return None;
-        }
-        let now = Instant::now();
-        loop {
-            let (link, claim) = self.pool.take(origin, now)?;
-            if let Ok(upstream) = renew(link, claim, want) {
-                return Some(upstream);
-            }
-        }
-    }
-
-    async fn acquire_new(
-        &self,
-        origin: &Origin,
-        want: Want,
-        notes: &ConnectNotes,
-    ) -> Result<Alone<B>, ConnectError> {
-        let deadline = self.deadline();
-        let claim = match self.pool.claim(origin) {
+        let deadline = after(now, self.connect_limit);
+        let claim = match self.pool.claim(&origin) {
             Turn::Now(claim) => claim,
             Turn::Never => return Err(ConnectError::LimitReached),
             Turn::Later(turn) => match self.wait(turn, deadline, notes).await? {
@@ -208,10 +186,23 @@ impl<B: RequestBody> Upstreams<B> {
                 },
             },
         };
-        let connecting = self.connector.connect(&origin.0, deadline, notes);
-        let link = connecting.await?;
+        // Boxed, so that the common case does not carry the states of a handshake.
+        let link = Box::pin(self.connector.connect(&origin.0, deadline, notes)).await?;
         self.seat.add(Counter::UpstreamConnects, 1);
         Ok(Alone::new(link, claim))
+    }
+
+    /// The first kept connection that is still usable; those that are not are closed on the way.
+    fn take_kept(&self, origin: &Origin, want: Want, now: Instant) -> Option<Alone<B>> {
+        if want == Want::Fresh {
+            return None;
+        }
+        loop {
+            let (link, claim) = self.pool.take(origin, now)?;
+            if let Ok(upstream) = renew(link, claim, want) {
+                return Some(upstream);
+            }
+        }
     }
 
     /// When an acquisition that begins now must be over.

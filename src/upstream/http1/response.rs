@@ -48,52 +48,55 @@ enum Codings {
     Other,
 }
 
-/// Where the parts of a head are in what was received.
-struct Layout {
+/// The first line of a head, and where the head ends in what was received.
+struct Line {
     bytes: usize,
     is_http_10: bool,
     status: StatusCode,
     /// What the backend calls the status, where that is not the usual phrase.
     reason: Option<Bytes>,
-    fields: SmallVec<[(Range<usize>, Range<usize>); USUAL_FIELDS]>,
 }
+
+/// Where the names and the values of fields are in what was received.
+type Places = SmallVec<[(Range<usize>, Range<usize>); USUAL_FIELDS]>;
 
 /// Takes a head out of what was received; `None` where it is not there as a whole.
 pub(super) fn take(received: &mut BytesMut) -> Result<Option<Head>, Http1Error> {
     if received.is_empty() {
         return Ok(None);
     }
-    let Some(layout) = lay_out(received)? else {
+    let mut places = Places::new();
+    let Some(line) = parse(received, &mut places)? else {
         return Ok(None);
     };
-    let bytes = received.split_to(layout.bytes).freeze();
+    let bytes = received.split_to(line.bytes).freeze();
     let mut head = Head {
         response: Response::new(()),
-        is_http_10: layout.is_http_10,
+        is_http_10: line.is_http_10,
         connection: None,
         codings: Codings::None,
         length: Length::Untold,
     };
-    let mut headers = HeaderMap::with_capacity(layout.fields.len());
-    for (name, value) in layout.fields {
+    let mut headers = HeaderMap::with_capacity(places.len());
+    for (name, value) in places {
         const BAD: Http1Error = Http1Error::Protocol("a field is none");
         let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| BAD)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| BAD)?;
         head.note(&name, &value);
         headers.append(name, value);
     }
-    *head.response.status_mut() = layout.status;
+    *head.response.status_mut() = line.status;
     *head.response.headers_mut() = headers;
-    if let Some(reason) = layout.reason.and_then(|r| ReasonPhrase::try_from(r).ok()) {
+    if let Some(reason) = line.reason.and_then(|r| ReasonPhrase::try_from(r).ok()) {
         head.response.extensions_mut().insert(reason);
     }
     Ok(Some(head))
 }
 
-fn lay_out(received: &[u8]) -> Result<Option<Layout>, Http1Error> {
-    match lay_out_fields::<USUAL_FIELDS>(received) {
-        Err(httparse::Error::TooManyHeaders) => lay_out_fields::<FIELDS>(received),
-        laid_out => laid_out,
+fn parse(received: &[u8], places: &mut Places) -> Result<Option<Line>, Http1Error> {
+    match parse_fields::<USUAL_FIELDS>(received, places) {
+        Err(httparse::Error::TooManyHeaders) => parse_fields::<FIELDS>(received, places),
+        parsed => parsed,
     }
     .map_err(|error| {
         Http1Error::Protocol(match error {
@@ -108,7 +111,10 @@ fn lay_out(received: &[u8]) -> Result<Option<Layout>, Http1Error> {
     })
 }
 
-fn lay_out_fields<const N: usize>(received: &[u8]) -> Result<Option<Layout>, httparse::Error> {
+fn parse_fields<const N: usize>(
+    received: &[u8],
+    places: &mut Places,
+) -> Result<Option<Line>, httparse::Error> {
     let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; N];
     let mut response = httparse::Response::new(&mut []);
     let parser = ParserConfig::default();
@@ -125,16 +131,17 @@ fn lay_out_fields<const N: usize>(received: &[u8]) -> Result<Option<Layout>, htt
     let reason = response
         .reason
         .filter(|&reason| Some(reason) != status.canonical_reason());
-    Ok(Some(Layout {
+    places.extend(
+        response
+            .headers
+            .iter()
+            .map(|field| (place(field.name.as_bytes()), place(field.value))),
+    );
+    Ok(Some(Line {
         bytes,
         is_http_10: response.version == Some(0),
         status,
         reason: reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes())),
-        fields: response
-            .headers
-            .iter()
-            .map(|field| (place(field.name.as_bytes()), place(field.value)))
-            .collect(),
     }))
 }
 

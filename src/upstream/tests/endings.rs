@@ -11,7 +11,7 @@ fn on_a_closed_connection_nothing_is_sent() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         drop(server.accept());
@@ -30,7 +30,7 @@ fn an_early_response_leaves_no_reusable_connection() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
@@ -38,7 +38,7 @@ fn an_early_response_leaves_no_reusable_connection() {
         let response = head(&mut upstream, TestBody::Stuck, || served.answer(early)).await;
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert!(!upstream.is_reusable());
-        upstream.release();
+        upstream.release(Instant::now());
         served.assert_closed();
     });
 }
@@ -49,13 +49,13 @@ fn a_half_read_response_leaves_no_reusable_connection() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
         let half = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhi";
         head(&mut upstream, TestBody::Empty, || served.answer(half)).await;
-        upstream.release();
+        upstream.release(Instant::now());
         served.assert_closed();
     });
 }
@@ -72,7 +72,7 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let backend = server.backend();
         let mut upstream = upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
@@ -90,11 +90,13 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
         stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"ping");
 
-        let full = upstreams.acquire_alone(&backend, Want::Any, &notes).await;
+        let full = upstreams
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
+            .await;
         assert!(matches!(full, Err(ConnectError::LimitReached)));
         drop((stream, place));
         upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
     });
@@ -106,7 +108,7 @@ fn a_connection_still_in_http_is_no_tunnel() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         assert!(upstream.into_tunnel().is_none());
