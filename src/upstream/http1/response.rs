@@ -78,10 +78,10 @@ pub(super) fn take(received: &mut BytesMut) -> Result<Option<Head>, Http1Error> 
         length: Length::Untold,
     };
     let mut headers = HeaderMap::with_capacity(places.len());
-    for (name, value) in places {
+    for (name, value) in &places {
         const BAD: Http1Error = Http1Error::Protocol("a field is none");
-        let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| BAD)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| BAD)?;
+        let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| BAD)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| BAD)?;
         head.note(&name, &value);
         headers.append(name, value);
     }
