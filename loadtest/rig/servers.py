@@ -18,6 +18,8 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 HOST = "bench.test"
 SMALL_BODY = "hello from the backend\n"
 LARGE_BYTES = 64 * 1024
+# Connections that each proxy may keep to the backend: more than any work has requests at a time.
+UPSTREAMS = 512
 # The first line of a log_format is closed by the quotes of the lines that follow it.
 NGINX_LOG_FORMAT = (
     "'::ffff:$remote_addr - - [$time_local] \"$request\" $status $bytes_sent '"
@@ -155,7 +157,7 @@ def start_nginx(crew, backend, workers, cores, name="nginx", log_options=""):
         name,
         f"worker_processes {workers};",
         f"log_format hipache {NGINX_LOG_FORMAT};\naccess_log {log} hipache {log_options};\n"
-        f"upstream backend {{ server 127.0.0.1:{backend}; keepalive 512;"
+        f"upstream backend {{ server 127.0.0.1:{backend}; keepalive {UPSTREAMS};"
         " keepalive_requests 1000000000; }\n"
         "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; ssl_session_timeout 1d;\n"
         f"server {{ listen 127.0.0.1:{doors.ports['plain']} backlog=4096 reuseport; {shared}{secure}",
@@ -188,7 +190,7 @@ def start_haproxy(crew, backend, workers, cores):
         "  http-request set-header X-Forwarded-Protocol %[ssl_fc,iif(https,http)]\n"
         "  http-request set-header X-Forwarded-Port %[dst_port]\n"
         "  default_backend out\n"
-        f"backend out\n  server one 127.0.0.1:{backend} pool-max-conn 512\n",
+        f"backend out\n  server one 127.0.0.1:{backend} pool-max-conn {UPSTREAMS}\n",
     )
     with log.open("ab") as sink:
         command = [need("haproxy", "haproxy"), "-f", config, "-db"]

@@ -9,35 +9,36 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use http::{Request, Response, StatusCode, header};
-use hyper::body::Body;
+use http::{Response, StatusCode, header};
 
 use super::exchange::Exchange;
-use super::head_wait::{Cause, Chain, HeadWait, Sent, failure_to_connect, failure_to_open};
+use super::head_wait::{Cause, Chain, HeadWait, failure_to_connect, failure_to_open};
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Next, Reached, judge};
 use super::tries::{Target, Tries};
-use super::{ClientWatch, Downlink, Proxy, Refusal, headers};
+use super::{ClientWatch, Downlink, Proxy, Refusal};
 use crate::error::End;
 use crate::relay::{RequestBody, Upload};
 use crate::route::Route;
 use crate::scoreboard::Counter;
 use crate::telemetry::{Event, emit};
-use crate::upstream::{ResponseBody, Upstream};
+use crate::upstream::Upstream;
 use crate::vhost::{BackendId, Host};
 
 /// A backend's answer, with what is needed to relay it.
 pub(super) struct Answer {
-    pub(super) response: Response<ResponseBody>,
+    pub(super) response: Response<()>,
     pub(super) upstream: Upstream<RequestBody>,
     pub(super) upload: Option<Rc<Upload>>,
+    /// When the head came.
+    pub(super) headed: Instant,
 }
 
 impl Answer {
     /// Whether the rest of the request may still be read: not where it was refused, nor behind a
     /// response that is complete.
     pub(super) fn reads_on(&self) -> bool {
-        self.response.status().as_u16() < 400 && !self.response.body().is_end_stream()
+        self.response.status().as_u16() < 400 && !self.upstream.is_end_stream()
     }
 }
 
@@ -54,10 +55,7 @@ impl Proxy {
         loop {
             let target = tries.next(route, outgoing.is_idempotent)?;
             exchange.begin_attempt(target.id, &target.backend);
-            let attempted = self
-                .attempt(exchange, &target, outgoing, tries.left == 0)
-                .await;
-            let failure = match attempted {
+            let failure = match self.attempt(exchange, &target, outgoing).await {
                 Ok(answer) => {
                     self.judge_status((host, route), target.id, &answer.response);
                     return Ok(answer);
@@ -91,12 +89,7 @@ impl Proxy {
 
     /// A status that says the backend cannot serve marks it dead; the response is passed on all
     /// the same (Hipache's `lib/worker.js`). 503 with `Retry-After` is a backend in control.
-    fn judge_status(
-        &self,
-        (host, route): (&Host, &Route),
-        id: BackendId,
-        response: &Response<ResponseBody>,
-    ) {
+    fn judge_status(&self, (host, route): (&Host, &Route), id: BackendId, response: &Response<()>) {
         let is_dead = match response.status().as_u16() {
             500 => self.config.server.dead_backend_on_500 && self.router.is_checked(),
             503 => !response.headers().contains_key(header::RETRY_AFTER),
@@ -120,17 +113,14 @@ impl Proxy {
         exchange: &mut Exchange,
         target: &Target,
         outgoing: &mut Outgoing,
-        is_last: bool,
     ) -> Result<Answer, Failure> {
-        let tried = self
-            .connect_and_send(exchange, target, outgoing, is_last)
-            .await;
+        let tried = self.connect_and_send(exchange, target, outgoing).await;
         let Some(attempt) = exchange.attempts.last_mut() else {
             return Err(Failure::internal());
         };
         let (failure, cause) = match tried {
             Ok(answer) => {
-                attempt.headed = Some(Instant::now());
+                attempt.headed = Some(answer.headed);
                 attempt.status = Some(answer.upstream.status_of(&answer.response));
                 return Ok(answer);
             }
@@ -157,17 +147,19 @@ impl Proxy {
         exchange: &Exchange,
         target: &Target,
         outgoing: &mut Outgoing,
-        is_last: bool,
     ) -> Result<Answer, (Failure, Cause)> {
         let mut upstream = self.connect(exchange, target).await?;
-        let sending = send(exchange, &mut upstream, outgoing.request(is_last))?;
+        exchange.inject(outgoing.headers_mut());
+        let sent = upstream.send(outgoing.head(), outgoing.body());
+        sent.map_err(failure_to_open)?;
         let response = self
-            .wait_for_head(exchange.link(), &mut upstream, sending, outgoing)
+            .wait_for_head(exchange.link(), &mut upstream, outgoing)
             .await?;
         Ok(Answer {
             response,
             upstream,
             upload: outgoing.upload.clone(),
+            headed: Instant::now(),
         })
     }
 
@@ -183,7 +175,8 @@ impl Proxy {
         let mut acquiring = pin!(self.upstreams.acquire(
             &target.backend,
             target.want,
-            &attempt.notes
+            &attempt.notes,
+            attempt.began,
         ));
         poll_fn(|cx| match acquiring.as_mut().poll(cx) {
             Poll::Pending if watch.is_gone(exchange.link(), cx) => {
@@ -195,26 +188,17 @@ impl Proxy {
         .await
     }
 
-    /// Waits for the response's head, driving the connection itself.
+    /// Sends the request, and waits for the head of the response.
     async fn wait_for_head(
         &self,
         link: &Rc<Downlink>,
         upstream: &mut Upstream<RequestBody>,
-        sending: Option<impl Future<Output = Sent>>,
         outgoing: &Outgoing,
-    ) -> Result<Response<ResponseBody>, (Failure, Cause)> {
+    ) -> Result<Response<()>, (Failure, Cause)> {
         let mut wait = HeadWait::new(&self.config.server.timeouts, outgoing, link);
-        let mut sending = pin!(sending);
-        let response = poll_fn(|cx| wait.poll_head(cx, upstream, sending.as_mut())).await?;
+        let response = poll_fn(|cx| wait.poll_head(cx, upstream)).await?;
         if let Some(upload) = &outgoing.upload {
             upload.give_up_replay();
-        }
-        if !response.body().is_end_stream() && !headers::is_only_chunked(response.headers()) {
-            let cause = "transfer coding that was not asked for, expected chunked".into();
-            return Err((
-                Failure::new(End::HttpProtocolError, Reached::Answered),
-                cause,
-            ));
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // RFC 9110 §7.8: only on request, and only once the request was received whole.
@@ -225,25 +209,7 @@ impl Proxy {
                     cause,
                 ));
             }
-            poll_fn(|cx| wait.poll_let_go(cx, upstream)).await;
         }
         Ok(response)
-    }
-}
-
-/// Hands the request over; what brings the answer, where that is not the stream itself. No state of
-/// the exchange: the request would keep its place in it to the end.
-fn send(
-    exchange: &Exchange,
-    upstream: &mut Upstream<RequestBody>,
-    mut request: Request<RequestBody>,
-) -> Result<Option<impl Future<Output = Sent> + use<>>, (Failure, Cause)> {
-    exchange.inject(request.headers_mut());
-    match upstream {
-        Upstream::Alone(alone) => Ok(Some(alone.send(request))),
-        Upstream::Shared(stream) => {
-            stream.open(request).map_err(failure_to_open)?;
-            Ok(None)
-        }
     }
 }

@@ -168,10 +168,10 @@ impl Exchange {
         });
     }
 
-    /// Notes the status that the client is sent now.
-    pub(crate) fn respond(&mut self, status: StatusCode) {
+    /// Notes the status that the client is sent, and since when that is known.
+    pub(crate) fn respond(&mut self, status: StatusCode, now: Instant) {
         self.status = status.as_u16();
-        self.responded = Some(Instant::now());
+        self.responded = Some(now);
     }
 
     /// Begins an attempt.

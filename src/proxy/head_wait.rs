@@ -3,13 +3,10 @@
 //! While the client still sends, silence is its fault or the backend's, whoever is waited for;
 //! afterwards it is the backend's.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::Response;
 
 use super::outgoing::Outgoing;
 use super::retry::{Failure, Reached};
@@ -18,7 +15,7 @@ use crate::config::Timeouts;
 use crate::deadline::{after, earlier};
 use crate::error::End;
 use crate::relay::{RequestBody, Upload};
-use crate::upstream::{AnswerError, ConnectError, OpenError, ResponseBody, Upstream};
+use crate::upstream::{AnswerError, ConnectError, OpenError, Upstream};
 
 /// How long a body is held back for a backend that ignores `Expect` (RFC 9110 §10.1.1: a client
 /// need not wait for ever, and neither need we).
@@ -26,9 +23,6 @@ const CONTINUE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What made an attempt fail, for the log of the process.
 pub(super) type Cause = Box<dyn std::error::Error>;
-
-/// What hyper hands back for a request that it was given.
-pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// The wait of one attempt.
 pub(super) struct HeadWait<'a> {
@@ -41,7 +35,7 @@ pub(super) struct HeadWait<'a> {
 
 /// What the passing of time brought.
 enum Waited {
-    /// The body is held back no longer: drive the connection again.
+    /// The body is held back no longer: it is to be sent now.
     BodyReleased,
     /// A limit is over.
     TooLong(End),
@@ -59,23 +53,20 @@ impl<'a> HeadWait<'a> {
         }
     }
 
-    /// Drives the backend's connection until the head is there or the attempt has failed.
+    /// Moves the request until the head of the response is there or the attempt has failed.
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         upstream: &mut Upstream<RequestBody>,
-        mut sending: Pin<&mut Option<impl Future<Output = Sent>>>,
-    ) -> Poll<Result<Response<ResponseBody>, (Failure, Cause)>> {
+    ) -> Poll<Result<Response<()>, (Failure, Cause)>> {
         loop {
-            let is_over = upstream.poll_drive(cx).is_ready();
-            let answered = self.poll_answer(cx, upstream, sending.as_mut());
+            let note = |interim: &Response<()>| self.outgoing.note_interim(interim);
+            let answered = upstream.poll_response(cx, note);
             self.outgoing.pass_interim(cx, self.link);
             if let Poll::Ready(answer) = answered {
                 return Poll::Ready(answer.map_err(|error| self.failure_of(error, upstream)));
             }
-            let (end, cause) = if is_over {
-                (End::ConnectionTerminated, "connection is over")
-            } else if self.is_client_gone(cx) {
+            let (end, cause) = if self.is_client_gone(cx) {
                 (End::ClientGone, "client reset its connection")
             } else {
                 match ready!(self.poll_limits(cx, upstream)) {
@@ -84,40 +75,6 @@ impl<'a> HeadWait<'a> {
                 }
             };
             return Poll::Ready(Err(self.failure(end, upstream, cause.into())));
-        }
-    }
-
-    fn poll_answer(
-        &self,
-        cx: &mut Context<'_>,
-        upstream: &mut Upstream<RequestBody>,
-        sending: Pin<&mut Option<impl Future<Output = Sent>>>,
-    ) -> Poll<Result<Response<ResponseBody>, AnswerError>> {
-        if let Upstream::Shared(stream) = upstream {
-            let note = |interim: &Response<()>| self.outgoing.note_interim(interim);
-            return stream.poll_response(cx, note).map_err(AnswerError::Shared);
-        }
-        let Some(sending) = sending.as_pin_mut() else {
-            return Poll::Pending;
-        };
-        // The driver, polled just before, is all that makes it ready.
-        let idle = &mut Context::from_waker(Waker::noop());
-        sending.poll(idle).map(|sent| match sent {
-            Ok(response) => Ok(response.map(ResponseBody::Alone)),
-            Err(error) => Err(AnswerError::Alone(error.into_error())),
-        })
-    }
-
-    /// Waits until the driver lets go of a connection that changes its protocol, within the limit
-    /// of the head.
-    pub(super) fn poll_let_go(
-        &mut self,
-        cx: &mut Context<'_>,
-        upstream: &mut Upstream<RequestBody>,
-    ) -> Poll<()> {
-        match upstream.poll_drive(cx) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => self.poll_limits(cx, upstream).map(|_| ()),
         }
     }
 

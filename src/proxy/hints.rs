@@ -4,7 +4,6 @@
 //! them; how many is counted when the exchange has its answer.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::task::Context;
 
 use http::{Response, StatusCode};
@@ -15,7 +14,7 @@ use crate::scoreboard::{Counter, Seat};
 
 /// The 1xx responses of one exchange.
 pub(super) struct Hints {
-    interim: Arc<Interim>,
+    interim: Interim,
     seat: Seat,
     lost: Cell<u64>,
     /// The client holds its body back until it is told to send it, which hyper does only in HTTP/1.
@@ -26,16 +25,16 @@ impl Hints {
     /// None yet.
     pub(super) fn new(seat: Seat, owes_continue: bool) -> Self {
         Self {
-            interim: Arc::default(),
+            interim: Interim::default(),
             seat,
             lost: Cell::new(0),
             owes_continue: Cell::new(owes_continue),
         }
     }
 
-    /// Where backends leave them.
-    pub(super) fn interim(&self) -> &Arc<Interim> {
-        &self.interim
+    /// One has come from a backend.
+    pub(super) fn note(&self, response: &Response<()>) {
+        self.interim.receive(response);
     }
 
     /// Sends on what has come, and asks the client for its body once that is wanted.

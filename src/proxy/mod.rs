@@ -71,7 +71,7 @@ enum Begun {
     /// It is answered already.
     Answered(Response<ReplyBody>),
     /// It is to be carried to a backend of this host.
-    Asked(Box<Exchange>, Host, Outgoing),
+    Asked(Box<Exchange>, Host, Box<Outgoing>),
 }
 
 /// Everything that exchanges of one worker share.
@@ -202,7 +202,8 @@ impl Proxy {
             }
         };
         exchange.host = Some(host.clone());
-        let mut outgoing = Outgoing::new(head, body, &link.about.forwarding, self.seat());
+        let outgoing = Outgoing::new(head, body, &link.about.forwarding, self.seat());
+        let mut outgoing = Box::new(outgoing);
         if link.is_stream() {
             exchange.upload.clone_from(&outgoing.upload);
         }

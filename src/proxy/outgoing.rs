@@ -1,11 +1,10 @@
 //! A request on its way to backends: cleaned once, sent as often as it takes.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Context;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 
 use super::Downlink;
@@ -17,9 +16,7 @@ use crate::scoreboard::Seat;
 
 /// A request as it goes to backends, for as many attempts as it takes.
 pub(super) struct Outgoing {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    head: Request<()>,
     pub(super) upload: Option<Rc<Upload>>,
     hints: Option<Hints>,
     pub(super) is_upgrade: bool,
@@ -53,14 +50,14 @@ impl Outgoing {
         // RFC 9110 §15.2: a 1xx is not sent to an HTTP/1.0 client.
         let owes_continue = expects_continue && head.version == Version::HTTP_2;
         let hints = (head.version >= Version::HTTP_11).then(|| Hints::new(seat, owes_continue));
-        let gate = hints.as_ref().filter(|_| expects_continue);
-        let gate = gate.map(|hints| Arc::clone(hints.interim()));
+        let is_idempotent = headers::is_idempotent(&head.method);
+        head.uri = headers::origin_form(&head.method, &head.uri);
+        // What the client's connection knows of it is of no use on the way up.
+        head.extensions.clear();
         Self {
-            is_idempotent: headers::is_idempotent(&head.method),
-            uri: headers::origin_form(&head.method, &head.uri),
-            upload: (!body.is_end_stream()).then(|| Upload::new(body, gate)),
-            method: head.method,
-            headers: head.headers,
+            is_idempotent,
+            head: Request::from_parts(head, ()),
+            upload: (!body.is_end_stream()).then(|| Upload::new(body, expects_continue)),
             hints,
             is_upgrade,
         }
@@ -68,24 +65,24 @@ impl Outgoing {
 
     /// The method.
     pub(super) fn method(&self) -> &Method {
-        &self.method
+        self.head.method()
     }
 
     /// The target in origin form.
     pub(super) fn uri(&self) -> &Uri {
-        &self.uri
+        self.head.uri()
     }
 
     /// Whether a trusted proxy before us was spoken to by HTTPS: everyone else's word is replaced by
     /// now.
     pub(super) fn is_told_https(&self) -> bool {
-        headers::is_told_https(&self.headers)
+        headers::is_told_https(self.head.headers())
     }
 
     /// Asks backends to close: `httpKeepAlive` is off.
     pub(super) fn close_after(&mut self) {
         if !self.is_upgrade {
-            self.headers
+            self.headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
@@ -111,32 +108,32 @@ impl Outgoing {
         }
     }
 
-    /// Takes a 1xx response to send on; that of a connection of its own comes by itself.
+    /// Takes a 1xx response: one that asks for the body, or one to send on.
     pub(super) fn note_interim(&self, response: &Response<()>) {
-        if let Some(hints) = &self.hints {
-            hints
-                .interim()
-                .received(response.status(), response.headers());
+        if response.status() == StatusCode::CONTINUE {
+            if let Some(upload) = &self.upload {
+                upload.open_gate();
+            }
+        } else if let Some(hints) = &self.hints {
+            hints.note(response);
         }
     }
 
-    /// The request of one attempt; the last one takes the headers along.
-    pub(super) fn request(&mut self, is_last: bool) -> Request<RequestBody> {
-        let body = match &self.upload {
+    /// The head of each attempt.
+    pub(super) fn head(&self) -> &Request<()> {
+        &self.head
+    }
+
+    /// Its fields, for what is said anew in each attempt.
+    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.head.headers_mut()
+    }
+
+    /// The body of one attempt, from its first byte.
+    pub(super) fn body(&self) -> RequestBody {
+        match &self.upload {
             Some(upload) => upload.attempt(),
             None => RequestBody::Empty,
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = if is_last {
-            std::mem::take(&mut self.headers)
-        } else {
-            self.headers.clone()
-        };
-        if let Some(hints) = &self.hints {
-            hints.interim().watch(&mut request);
         }
-        request
     }
 }

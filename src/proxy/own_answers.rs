@@ -1,6 +1,7 @@
 //! Answers that no backend gave: refusals, and redirections to HTTPS.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::{LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -81,7 +82,7 @@ impl Proxy {
         };
         // A client that is gone is sent nothing: there is no status to speak of.
         if refusal.end != End::ClientGone {
-            exchange.respond(response.status());
+            exchange.respond(response.status(), Instant::now());
         }
         add_hsts(response.headers_mut(), &exchange);
         if exchange.wants_debug {
@@ -103,7 +104,7 @@ fn redirect_to(mut exchange: Box<Exchange>, redirection: Redirection) -> Respons
     let mut response = reply::moved(redirection.status);
     let headers = response.headers_mut();
     headers.insert(LOCATION, redirection.location);
-    exchange.respond(redirection.status);
+    exchange.respond(redirection.status, Instant::now());
     if exchange.wants_debug {
         add_debug(headers, &exchange, None);
     }

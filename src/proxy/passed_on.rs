@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use http::{Response, StatusCode, Version};
-use http_body::Body;
 
 use super::attempt::Answer;
 use super::own_answers::add_hsts;
@@ -19,7 +18,7 @@ impl Proxy {
         mut exchange: Box<Exchange>,
         answer: Answer,
     ) -> Response<ReplyBody> {
-        let (mut head, incoming) = answer.response.into_parts();
+        let (mut head, ()) = answer.response.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
         // RFC 9110 §15.5.22: a 426 names the protocol that is wanted, but not in HTTP/2 (RFC 9113
         // §8.2.2).
@@ -33,7 +32,7 @@ impl Proxy {
             // RFC 8441 §5.1: the answer to an extended CONNECT.
             head.status = StatusCode::OK;
         }
-        exchange.respond(head.status);
+        exchange.respond(head.status, answer.headed);
         add_hsts(&mut head.headers, &exchange);
         if exchange.wants_debug {
             add_debug(&mut head.headers, &exchange, None);
@@ -41,18 +40,18 @@ impl Proxy {
         if is_upgrade {
             return self.switch(exchange, answer.upstream, head);
         }
-        if incoming.is_end_stream() {
-            answer.upstream.release();
+        if answer.upstream.is_end_stream() {
+            answer.upstream.release(answer.headed);
             let link = Rc::clone(exchange.link());
             link.complete(exchange, End::Ok);
             return Response::from_parts(head, ReplyBody::Empty);
         }
         let idle_limit = self.config.server.timeouts.idle_body;
         let relay = Relay::new(
-            incoming,
             answer.upstream,
             answer.upload,
             exchange,
+            answer.headed,
             idle_limit,
         );
         Response::from_parts(head, ReplyBody::Relay(relay))

@@ -1,12 +1,12 @@
 //! The response on its way to the client.
 //!
-//! [`Relay`] owns all that a streamed response needs: the backend's connection, which it drives
-//! itself, the rest of the upload, and the exchange. It ends once: complete, broken by the
+//! [`Relay`] owns all that a streamed response needs: the backend's connection, the rest of the
+//! upload, and the exchange. It ends once: complete, broken by the
 //! backend, or dropped because the client left.
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use crate::deadline::after;
 use crate::error::End;
 use crate::relay::{RequestBody, Upload};
-use crate::upstream::{AnswerError, ResponseBody, Upstream};
+use crate::upstream::{AnswerError, Upstream};
 
 /// The body that hyper sends to the client.
 pub(crate) enum ReplyBody {
@@ -31,7 +31,6 @@ pub(crate) enum ReplyBody {
 
 /// A backend's body with everything that keeps it coming.
 pub(crate) struct Relay {
-    incoming: ResponseBody,
     source: Option<Source>,
     idle_limit: Option<Duration>,
     moved_at: Instant,
@@ -76,21 +75,20 @@ impl std::error::Error for BrokenOff {}
 impl Relay {
     /// The body of a response whose head has arrived.
     pub(crate) fn new(
-        incoming: ResponseBody,
         upstream: Upstream<RequestBody>,
         upload: Option<Rc<Upload>>,
         exchange: Box<Exchange>,
+        headed: Instant,
         idle_limit: Option<Duration>,
     ) -> Box<Self> {
         Box::new(Self {
-            incoming,
             source: Some(Source {
                 upstream,
                 upload,
                 exchange,
             }),
             idle_limit,
-            moved_at: Instant::now(),
+            moved_at: headed,
             moved_bytes: 0,
             reason: h2::Reason::INTERNAL_ERROR,
             broken: None,
@@ -108,19 +106,10 @@ impl Relay {
         let Some(source) = &mut self.source else {
             return Poll::Ready(None);
         };
-        let is_over = source.upstream.poll_drive(cx).is_ready();
-        // Only the driver above makes the body ready, in this very call: nobody else has to be
-        // woken for it. A shared connection is driven elsewhere.
-        let mut idle = Context::from_waker(Waker::noop());
-        let body_cx = match source.upstream.is_shared() {
-            true => &mut *cx,
-            false => &mut idle,
-        };
-        let polled = Pin::new(&mut self.incoming).poll_frame(body_cx);
-        match polled {
+        match source.upstream.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 // hyper asks for nothing more after trailers, nor where the length is reached.
-                if frame.is_trailers() || self.incoming.is_end_stream() {
+                if frame.is_trailers() || source.upstream.is_end_stream() {
                     self.end(End::Ok);
                 } else {
                     self.moved_at = Instant::now();
@@ -135,7 +124,6 @@ impl Relay {
                 self.reason = error.reason();
                 self.break_off(cx, self.end_of(&error))
             }
-            Poll::Pending if is_over => self.break_off(cx, End::ConnectionTerminated),
             Poll::Pending if self.is_client_gone(cx) => {
                 Poll::Ready(Some(Err(self.fail(End::ClientGone))))
             }
@@ -224,7 +212,7 @@ impl Relay {
             return;
         };
         if end == End::Ok {
-            source.upstream.release();
+            source.upstream.release(self.moved_at);
         }
         let link = Rc::clone(source.exchange.link());
         if source.upload.is_some_and(|upload| !upload.is_ended()) {
@@ -263,7 +251,10 @@ impl Body for ReplyBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Relay(relay) => relay.incoming.size_hint(),
+            Self::Relay(relay) => match &relay.source {
+                Some(source) => source.upstream.size_hint(),
+                None => SizeHint::with_exact(0),
+            },
         }
     }
 }

@@ -1,7 +1,6 @@
 //! 1xx responses on their way from a backend to the client.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::cell::{Cell, RefCell};
 
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 
@@ -27,72 +26,35 @@ static LEFT_OUT: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// 1xx responses of a backend on their way to the client (RFC 9110 §15.2).
-///
-/// hyper calls back from inside the connection's driver, hence the locks: they are never contended.
+/// 1xx responses of a backend on their way to the client (RFC 9110 §15.2), all but `100 Continue`.
 #[derive(Default)]
 pub(crate) struct Interim {
-    is_continued: AtomicBool,
-    has_heads: AtomicBool,
-    heads: Mutex<Heads>,
-    lost: AtomicU64,
-}
-
-/// Those that wait.
-#[derive(Default)]
-struct Heads {
-    waiting: Vec<Response<()>>,
-    bytes: usize,
+    waiting: RefCell<Vec<Response<()>>>,
+    bytes: Cell<usize>,
+    lost: Cell<u64>,
 }
 
 impl Interim {
-    /// Registers for the 1xx responses to a request. `100 Continue` opens the body's gate: the client
-    /// is sent one of our own when the body is first asked for. All others are passed on.
-    pub(crate) fn watch<B>(self: &Arc<Self>, request: &mut http::Request<B>) {
-        let interim = Arc::clone(self);
-        hyper::ext::on_informational(request, move |response| {
-            interim.received(response.status(), response.headers());
-        });
-    }
-
-    /// Whether the backend has asked for the body.
-    pub(crate) fn is_continued(&self) -> bool {
-        self.is_continued.load(Ordering::Relaxed)
-    }
-
-    /// The heads that wait to be sent; none mostly, and then without a lock.
+    /// The heads that wait to be sent.
     pub(crate) fn take(&self) -> Vec<Response<()>> {
-        if !self.has_heads.swap(false, Ordering::Relaxed) {
-            return Vec::new();
-        }
-        self.heads
-            .lock()
-            .map(|mut heads| std::mem::take(&mut *heads).waiting)
-            .unwrap_or_default()
+        self.bytes.set(0);
+        self.waiting.take()
     }
 
     /// How many heads found no room, with those that still wait.
     pub(crate) fn let_go(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed) + self.take().len() as u64
+        self.lost.get() + self.take().len() as u64
     }
 
     /// Takes one.
-    pub(crate) fn received(&self, status: StatusCode, headers: &HeaderMap) {
-        if status == StatusCode::CONTINUE {
-            self.is_continued.store(true, Ordering::Relaxed);
-            return;
+    pub(crate) fn receive(&self, response: &Response<()>) {
+        if self.bytes.get() > WAITING_BYTES {
+            return self.lost.set(self.lost.get() + 1);
         }
-        let Ok(mut heads) = self.heads.lock() else {
-            return;
-        };
-        if heads.bytes > WAITING_BYTES {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let head = passed_on(status, headers);
-        heads.bytes += head_bytes(head.headers());
-        heads.waiting.push(head);
-        self.has_heads.store(true, Ordering::Relaxed);
+        let head = passed_on(response.status(), response.headers());
+        self.bytes
+            .set(self.bytes.get() + head_bytes(head.headers()));
+        self.waiting.borrow_mut().push(head);
     }
 }
 
@@ -116,8 +78,15 @@ pub(crate) fn head_bytes(headers: &HeaderMap) -> usize {
 mod tests {
     use super::*;
 
+    fn early_hints(headers: HeaderMap) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::EARLY_HINTS;
+        *response.headers_mut() = headers;
+        response
+    }
+
     #[test]
-    fn early_hints_are_passed_on_and_continue_is_not() {
+    fn early_hints_are_passed_on_without_what_is_not_for_the_client() {
         let interim = Interim::default();
         let mut headers = HeaderMap::new();
         headers.append("link", http::HeaderValue::from_static("</a.css>"));
@@ -125,10 +94,7 @@ mod tests {
         for name in &LEFT_OUT {
             headers.insert(name, http::HeaderValue::from_static("7"));
         }
-        interim.received(StatusCode::CONTINUE, &HeaderMap::new());
-        assert!(interim.is_continued());
-        assert!(interim.take().is_empty());
-        interim.received(StatusCode::EARLY_HINTS, &headers);
+        interim.receive(&early_hints(headers));
         let heads = interim.take();
         let [head] = heads.as_slice() else {
             panic!("{heads:?}");
@@ -148,10 +114,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x", "v".repeat(WAITING_BYTES).try_into().unwrap());
         for _ in 0..3 {
-            interim.received(http::StatusCode::EARLY_HINTS, &headers);
+            interim.receive(&early_hints(headers.clone()));
         }
         assert_eq!(interim.take().len(), 1);
-        interim.received(http::StatusCode::EARLY_HINTS, &headers);
+        interim.receive(&early_hints(headers.clone()));
         assert_eq!(interim.let_go(), 3);
     }
 }

@@ -8,7 +8,6 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -16,8 +15,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::ClientBody;
 use super::client_body::UploadError;
-use super::{ClientBody, Interim};
 use crate::error::End;
 
 /// Bytes of a body kept for a repeat of the attempt.
@@ -39,7 +38,6 @@ pub(crate) struct Upload {
     incoming: RefCell<ClientBody>,
     size: SizeHint,
     kept: RefCell<Kept>,
-    interim: Option<Arc<Interim>>,
     is_gate_open: Cell<bool>,
     is_asked_for: Cell<bool>,
     moved_at: Cell<Instant>,
@@ -76,14 +74,13 @@ enum Piece {
 }
 
 impl Upload {
-    /// The upload of a request; `interim` when the client waits for `100 Continue`.
-    pub(crate) fn new(incoming: ClientBody, interim: Option<Arc<Interim>>) -> Rc<Self> {
+    /// The upload of a request; held back at first when the client waits for `100 Continue`.
+    pub(crate) fn new(incoming: ClientBody, is_held_back: bool) -> Rc<Self> {
         Rc::new(Self {
             size: incoming.size_hint(),
             incoming: RefCell::new(incoming),
             kept: RefCell::default(),
-            is_gate_open: Cell::new(interim.is_none()),
-            interim,
+            is_gate_open: Cell::new(!is_held_back),
             is_asked_for: Cell::new(false),
             moved_at: Cell::new(Instant::now()),
             taken: Cell::new(0),
@@ -152,7 +149,8 @@ impl Upload {
         self.is_asked_for.get()
     }
 
-    /// Lets the body flow: the backend keeps silent about `Expect`, as HTTP/1.0 servers do.
+    /// Lets the body flow: the backend asks for it, or keeps silent about `Expect`, as HTTP/1.0 servers
+    /// do.
     pub(crate) fn open_gate(&self) {
         self.is_gate_open.set(true);
     }
@@ -165,12 +163,8 @@ impl Upload {
         if let Some(piece) = self.kept.borrow().frames.get(taken) {
             return Poll::Ready(Some(Ok(piece.clone())));
         }
-        if !self.is_gate_open.get() {
-            let asked = self.interim.as_ref().is_some_and(|i| i.is_continued());
-            if !asked {
-                return Poll::Pending;
-            }
-            self.is_gate_open.set(true);
+        if self.is_held_back() {
+            return Poll::Pending;
         }
         if self.state.get() == State::Ended {
             return Poll::Ready(None);

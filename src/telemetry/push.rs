@@ -182,7 +182,7 @@ impl Pusher {
     }
 
     async fn read(&self) -> Reading {
-        let mut reading = Reading::at(0);
+        let mut reading = Reading::at(nanoseconds(SystemTime::now()));
         gather(&mut reading, &self.source).await;
         // No exemplar is younger than what it is an example of.
         reading.at = nanoseconds(SystemTime::now());

@@ -6,13 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::RequestBody;
 use super::error::ConnectError;
-use super::io::{Wire, WireIo};
 use super::link::Link;
 use super::resolve::{Addresses, Resolver};
 use super::shared::Trunk;
@@ -20,13 +18,6 @@ use super::tls::Tls;
 use crate::deadline::before;
 use crate::transport::Transport;
 use crate::vhost::{Backend, BackendHost};
-
-/// The buffer of one connection, in bytes, for each direction; also the limit of a response head.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-/// Header fields in a response. hyper's own limit, 100, is too near to what backends with many
-/// cookies send.
-const MAX_HEADERS: usize = 256;
 
 /// Silence before the kernel asks a peer whether it is there, and between two such questions: for
 /// tunnels, which may be silent without a limit.
@@ -78,18 +69,11 @@ impl<N: Fn(Duration)> Drop for Stopwatch<N> {
 pub(super) struct Connector {
     resolver: Rc<Resolver>,
     tls: Tls,
-    http: http1::Builder,
 }
 
 impl Connector {
     pub(super) fn new(resolver: Rc<Resolver>, tls: Tls) -> Self {
-        let mut http = http1::Builder::new();
-        http.max_buf_size(BUFFER_BYTES).max_headers(MAX_HEADERS);
-        Self {
-            resolver,
-            tls,
-            http,
-        }
+        Self { resolver, tls }
     }
 
     /// Connects for HTTP/1. Dropped half way, nothing is left but a look-up that others may profit
@@ -100,14 +84,8 @@ impl Connector {
         deadline: Option<Instant>,
         notes: &ConnectNotes,
     ) -> Result<Link<B>, ConnectError> {
-        let (io, wire) = self.reach(backend, deadline, notes).await?;
-        // Despite its name this sends nothing and cannot wait.
-        let (sender, driver) = self
-            .http
-            .handshake(io)
-            .await
-            .map_err(|error| ConnectError::Unreachable(io::Error::other(error)))?;
-        Ok(Link::new(sender, driver, wire))
+        let (stream, peer) = self.reach(backend, deadline, notes).await?;
+        Ok(Link::new(stream, peer))
     }
 
     /// The same for HTTP/2, until the backend has said what it allows.
@@ -117,11 +95,11 @@ impl Connector {
         deadline: Option<Instant>,
         notes: &ConnectNotes,
     ) -> Result<Trunk, ConnectError> {
-        let (io, wire) = self.reach(backend, deadline, notes).await?;
+        let (stream, peer) = self.reach(backend, deadline, notes).await?;
         // Longer than one request may wait, a connection for many is not left in doubt.
-        let silence = SockRef::from(io.tcp()).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        let silence = SockRef::from(stream.tcp()).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         silence.map_err(ConnectError::Unreachable)?;
-        match before(deadline, Trunk::begin(io, wire)).await {
+        match before(deadline, Trunk::begin(stream, peer)).await {
             Some(Ok(trunk)) => Ok(trunk),
             Some(Err(error)) => Err(ConnectError::from_http2(error)),
             None => Err(ConnectError::TimedOut),
@@ -134,7 +112,7 @@ impl Connector {
         backend: &Backend,
         deadline: Option<Instant>,
         notes: &ConnectNotes,
-    ) -> Result<(WireIo, Rc<Wire>), ConnectError> {
+    ) -> Result<(Transport, SocketAddr), ConnectError> {
         let addresses = self.resolve(&backend.host, deadline, notes).await?;
         let (tcp, peer) = {
             let _watch = Stopwatch::start(|took| notes.connected.set(Some(took)));
@@ -151,7 +129,7 @@ impl Connector {
                 Transport::tls(tls)
             }
         };
-        Ok(WireIo::new(stream, peer))
+        Ok((stream, peer))
     }
 
     async fn resolve(

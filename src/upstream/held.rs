@@ -3,14 +3,17 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::RequestBody;
+use super::answer::AnswerError;
 use super::link::{Alone, Place};
-use super::shared::Stream;
+use super::shared::{OpenError, Stream};
 use crate::deadline::Deadline;
 use crate::streams::StreamIo;
 use crate::transport::Transport;
@@ -30,18 +33,70 @@ impl<B: RequestBody> Upstream<B> {
         matches!(self, Self::Shared(_))
     }
 
-    /// Drives the connection, or what goes up on the stream: ready when it is over (closed, failed
-    /// or upgraded), and ever after. How a stream ends is told by its response alone.
+    /// Takes a request; [`Upstream::poll_response`] moves it. One at a time.
     ///
-    /// A connection may be over while the rest of a response is still to be read from its body.
-    pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// # Errors
+    ///
+    /// When nothing was sent, and nothing will be.
+    pub(crate) fn send(&mut self, head: &Request<()>, body: B) -> Result<(), OpenError> {
         match self {
-            Self::Alone(alone) => alone.poll_drive(cx).map(|_| ()),
-            Self::Shared(stream) if stream.accepted().is_some() => Poll::Ready(()),
-            Self::Shared(stream) => {
-                stream.poll_upload(cx);
-                Poll::Pending
+            Self::Alone(alone) => {
+                alone.send(head, body);
+                Ok(())
             }
+            Self::Shared(stream) => stream.open(head.clone(), body),
+        }
+    }
+
+    /// Moves the request on, and waits for the head of its response; tells 1xx responses as they come.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection or the stream.
+    pub(crate) fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        on_interim: impl FnMut(&Response<()>),
+    ) -> Poll<Result<Response<()>, AnswerError>> {
+        match self {
+            Self::Alone(alone) => alone
+                .poll_response(cx, on_interim)
+                .map_err(AnswerError::Alone),
+            Self::Shared(stream) => stream
+                .poll_response(cx, on_interim)
+                .map_err(AnswerError::Shared),
+        }
+    }
+
+    /// Moves the request on, and waits for the next piece of the response's body; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// What ended the connection or the stream.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self {
+            Self::Alone(alone) => alone.poll_frame(cx).map_err(AnswerError::Alone),
+            Self::Shared(stream) => stream.poll_frame(cx).map_err(AnswerError::Shared),
+        }
+    }
+
+    /// Whether nothing more comes of the response.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Alone(alone) => alone.is_end_stream(),
+            Self::Shared(stream) => stream.is_end_stream(),
+        }
+    }
+
+    /// What is still to come of the response's body.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Alone(alone) => alone.size_hint(),
+            // Its length, if it has one, stands in the head.
+            Self::Shared(_) => SizeHint::default(),
         }
     }
 
@@ -67,8 +122,8 @@ impl<B: RequestBody> Upstream<B> {
     pub(crate) fn moved(&self) -> (u64, u64) {
         match self {
             Self::Alone(alone) => {
-                let wire = alone.wire();
-                (wire.bytes_written.get(), wire.bytes_read.get())
+                let traffic = alone.traffic();
+                (traffic.sent, traffic.received)
             }
             Self::Shared(stream) => (stream.sent(), 0),
         }
@@ -82,10 +137,10 @@ impl<B: RequestBody> Upstream<B> {
         }
     }
 
-    /// Gives it back for others: the exchange is complete.
-    pub(crate) fn release(self) {
+    /// Gives it back for others: the exchange is complete, and nothing has moved since then.
+    pub(crate) fn release(self, since: Instant) {
         if let Self::Alone(alone) = self {
-            alone.release();
+            alone.release(since);
         }
     }
 

@@ -1,100 +1,47 @@
-//! One HTTP/1 connection to a backend, driven by the exchange that uses it.
-//!
-//! hyper's driver is not a task of its own: [`Alone::poll_drive`] moves it, so a response wakes
-//! one task and not two. Invariant: a driver that is over is never polled again.
+//! One connection of HTTP/1 to a backend, with its place in the pool while it is in use.
 
 use std::any::Any;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::mem;
-use std::pin::pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Connection, Parts, SendRequest};
-use tokio::task::unconstrained;
+use http_body::{Frame, SizeHint};
 
-use super::io::{Wire, WireIo};
+use super::http1::{Connection, Http1Error, Traffic};
 use super::pool::Claim;
 use super::{Origin, RequestBody};
 use crate::deadline::Deadline;
 use crate::transport::Transport;
 
-/// A connection without its place in the pool.
-pub(super) struct Link<B: RequestBody> {
-    sender: SendRequest<B>,
-    drive: Drive<B>,
-    pub(super) wire: Rc<Wire>,
+/// A connection without its place in the pool. Boxed: it is large, and handed on many times.
+pub(super) struct Link<B: RequestBody>(Box<Timed<B>>);
+
+/// A connection, with the timer for what its exchange waits for. One for all exchanges on the
+/// connection: making it costs more than moving it.
+struct Timed<B: RequestBody> {
+    connection: Connection<B>,
     deadline: Deadline,
 }
 
-/// How far the driver is. Once over it is taken apart: a request that it had not begun with goes
-/// back to its sender only when the driver is dropped.
-enum Drive<B: RequestBody> {
-    /// To be polled. Boxed once a connection: it is large, and an exchange hands it on many times.
-    On(Box<Connection<WireIo, B>>),
-    /// Closed cleanly, or upgraded: what is left.
-    Ended(Parts<WireIo>),
-    /// Ended by an error, and closed.
-    Failed,
-}
-
 impl<B: RequestBody> Link<B> {
-    pub(super) fn new(
-        sender: SendRequest<B>,
-        driver: Connection<WireIo, B>,
-        wire: Rc<Wire>,
-    ) -> Self {
-        Self {
-            sender,
-            drive: Drive::On(Box::new(driver)),
-            wire,
+    pub(super) fn new(stream: Transport, peer: SocketAddr) -> Self {
+        Self(Box::new(Timed {
+            connection: Connection::new(stream, peer),
             deadline: Deadline::default(),
-        }
+        }))
     }
 
-    fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        let Drive::On(driver) = &mut self.drive else {
-            return Poll::Ready(Ok(()));
-        };
-        self.wire.begin_turn();
-        // Not `poll`: it would shut the socket down that a tunnel still needs.
-        let result = ready!(driver.poll_without_shutdown(cx));
-        let over = mem::replace(&mut self.drive, Drive::Failed);
-        if let (Drive::On(driver), Ok(())) = (over, &result) {
-            self.drive = Drive::Ended(driver.into_parts());
-        }
-        Poll::Ready(result)
+    /// Whether a request may follow, as far as the runtime knows.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.0.connection.is_quiet()
     }
 
-    /// Lets hyper come to rest and notice a close, and tells whether a request may follow.
-    ///
-    /// Nobody is woken for what comes later. The budget of the task does not count, or a used-up
-    /// one would make every connection look idle.
-    pub(super) fn settle(&mut self) -> bool {
-        let turn = pin!(unconstrained(poll_fn(|cx| self.poll_drive(cx))));
-        // How it ended does not matter here: it is not used again.
-        let _ = turn.poll(&mut Context::from_waker(Waker::noop()));
-        self.is_reusable()
-    }
-
-    /// As [`Link::settle`], with a look at the socket itself: what the kernel knows, and not what
-    /// the runtime was told in its last turn.
-    pub(super) fn settle_probed(&mut self) -> bool {
-        self.wire.request_probe();
-        let is_reusable = self.settle();
-        // Where hyper did not read, nothing was seen.
-        let was_missed = self.wire.withdraw_probe();
-        is_reusable && !was_missed
-    }
-
-    fn is_reusable(&self) -> bool {
-        matches!(self.drive, Drive::On(_)) && self.sender.is_ready()
+    /// The same, as far as the kernel knows: readiness known to the runtime may be late.
+    pub(super) fn is_quiet_by_kernel(&mut self) -> bool {
+        self.0.connection.is_quiet_by_kernel()
     }
 }
 
@@ -110,71 +57,87 @@ impl<B: RequestBody> Alone<B> {
         Self { link, claim }
     }
 
-    /// Queues a request; [`Alone::poll_drive`] moves it. One at a time.
-    ///
-    /// Dropping the future before the response head came closes the connection.
+    /// Takes a request; [`Alone::poll_response`] moves it. One at a time.
+    pub(crate) fn send(&mut self, head: &Request<()>, body: B) {
+        self.link.0.connection.begin(head, body);
+    }
+
+    /// Moves the request on, and waits for the head of its response; tells 1xx responses as they come.
     ///
     /// # Errors
     ///
-    /// With the request where hyper had not yet begun to write it, without it otherwise.
-    pub(crate) fn send(
+    /// What ended the connection.
+    pub(super) fn poll_response(
         &mut self,
-        request: Request<B>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> + use<B> {
-        self.link.sender.try_send_request(request)
+        cx: &mut Context<'_>,
+        on_interim: impl FnMut(&Response<()>),
+    ) -> Poll<Result<Response<()>, Http1Error>> {
+        self.link.0.connection.poll_response(cx, on_interim)
     }
 
-    /// Drives the connection: ready when it is over (closed, failed or upgraded), and ever after; an
-    /// error is told once.
+    /// Moves the request on, and waits for the next piece of the response's body.
     ///
-    /// A connection may be over while the rest of a response is still to be read from its body.
-    pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.link.poll_drive(cx)
+    /// # Errors
+    ///
+    /// What ended the connection.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+        self.link.0.connection.poll_frame(cx)
     }
 
-    /// The timer for what its exchange waits for. One for all exchanges on the connection: making it
-    /// costs more than moving it.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.link.0.connection.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.link.0.connection.size_hint()
+    }
+
+    /// The timer for what its exchange waits for.
     pub(super) fn deadline(&mut self) -> &mut Deadline {
-        &mut self.link.deadline
+        &mut self.link.0.deadline
     }
 
-    /// What was sent and received since it was acquired.
-    pub(crate) fn wire(&self) -> &Rc<Wire> {
-        &self.link.wire
+    /// The address of the backend.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.link.0.connection.peer
+    }
+
+    /// What was sent and received of this exchange.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.link.0.connection.traffic()
     }
 
     /// Whether a further request could be sent: the last exchange is complete in both directions and
     /// neither side asked for a close.
-    #[cfg(test)]
-    pub(crate) fn is_reusable(&self) -> bool {
-        self.link.is_reusable()
+    pub(super) fn is_reusable(&self) -> bool {
+        self.link.0.connection.is_reusable()
     }
 
-    /// Gives the connection back: kept for others if it can be reused, else closed.
-    pub(crate) fn release(self) {
-        let Self { mut link, claim } = self;
-        // Mostly hyper has come to rest while it handed out the end of the body. A close that came
-        // with it is noticed by the next who acquires the connection, or by the sweep.
-        if link.is_reusable() || link.settle() {
-            claim.keep(link, Instant::now());
+    /// Gives the connection back, on which nothing has moved since then: kept for others if it can be
+    /// reused, else closed. A close that came with the end of the response is noticed by the next who
+    /// acquires it, or by the sweep.
+    pub(crate) fn release(self, since: Instant) {
+        if self.is_reusable() {
+            self.claim.keep(self.link, since);
         }
     }
 
-    /// After a 101: the bare connection and what was already read of it. `None` unless the driver
-    /// has ended without an error.
+    /// After a 101: the bare connection and what was already read of it. `None` without one.
     pub(crate) fn into_tunnel(self) -> Option<(Transport, Bytes, Place)> {
         let Self { link, claim } = self;
-        let Drive::Ended(parts) = link.drive else {
-            return None;
-        };
-        Some((parts.io.stream, parts.read_buf, Place::of(claim)))
+        let (stream, ahead) = link.0.connection.into_tunnel()?;
+        Some((stream, ahead, Place::of(claim)))
     }
 }
 
 impl<B: RequestBody> fmt::Debug for Alone<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Alone")
-            .field("wire", &self.link.wire)
+            .field("peer", &self.peer())
+            .field("traffic", &self.traffic())
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! A usable connection to a backend, new or reused, within limits.
 //!
 //! ```text
-//! acquire ── pool: kept? ──yes──→ Upstream ── send, poll_drive ──→ release ──→ pool
+//! acquire ── pool: kept? ──yes──→ Upstream ── send, poll_… ──→ release ──→ pool
 //!              │ no: claim a place, or wait for one                into_tunnel → relay
 //!              └──→ connect: resolve → TCP → TLS → HTTP
 //! ```
@@ -11,13 +11,14 @@
 //! Comes after the pick and before the relay. Invariant: to one backend (scheme, host and port) a
 //! worker never has more than `maxSockets` connections, tunnels and those being opened included.
 
-mod body;
+mod answer;
 mod connect;
 mod error;
 mod held;
-mod io;
+mod http1;
 mod link;
 mod pool;
+mod probe;
 mod resolve;
 mod shared;
 mod tls;
@@ -44,7 +45,7 @@ use crate::deadline::{after, before};
 use crate::scoreboard::{Counter, Seat};
 use crate::vhost::Backend;
 
-pub(crate) use body::{AnswerError, ResponseBody};
+pub(crate) use answer::AnswerError;
 pub(crate) use connect::ConnectNotes;
 pub(crate) use error::ConnectError;
 pub(crate) use held::{TunnelIo, Upstream};
@@ -151,12 +152,13 @@ impl<B: RequestBody> Upstreams<B> {
         backend: &Rc<Backend>,
         want: Want,
         notes: &ConnectNotes,
+        now: Instant,
     ) -> Result<Upstream<B>, ConnectError> {
         if backend.scheme.is_http2() {
             let stream = self.acquire_shared(backend, notes).await?;
             return Ok(Upstream::Shared(Box::new(stream)));
         }
-        let alone = self.acquire_alone(backend, want, notes).await?;
+        let alone = self.acquire_alone(backend, want, notes, now).await?;
         Ok(Upstream::Alone(alone))
     }
 
@@ -165,37 +167,14 @@ impl<B: RequestBody> Upstreams<B> {
         backend: &Rc<Backend>,
         want: Want,
         notes: &ConnectNotes,
+        now: Instant,
     ) -> Result<Alone<B>, ConnectError> {
         let origin = Origin(Rc::clone(backend));
-        if let Some(kept) = self.take_kept(&origin, want) {
+        if let Some(kept) = self.take_kept(&origin, want, now) {
             return Ok(self.note_reuse(kept, notes));
         }
-        // Boxed, so that the common case does not carry the states of a handshake.
-        Box::pin(self.acquire_new(&origin, want, notes)).await
-    }
-
-    /// The first kept connection that is still usable; those that are not are closed on the way.
-    fn take_kept(&self, origin: &Origin, want: Want) -> Option<Alone<B>> {
-        if want == Want::Fresh {
-            return None;
-        }
-        let now = Instant::now();
-        loop {
-            let (link, claim) = self.pool.take(origin, now)?;
-            if let Ok(upstream) = renew(link, claim, want) {
-                return Some(upstream);
-            }
-        }
-    }
-
-    async fn acquire_new(
-        &self,
-        origin: &Origin,
-        want: Want,
-        notes: &ConnectNotes,
-    ) -> Result<Alone<B>, ConnectError> {
-        let deadline = self.deadline();
-        let claim = match self.pool.claim(origin) {
+        let deadline = after(now, self.connect_limit);
+        let claim = match self.pool.claim(&origin) {
             Turn::Now(claim) => claim,
             Turn::Never => return Err(ConnectError::LimitReached),
             Turn::Later(turn) => match self.wait(turn, deadline, notes).await? {
@@ -207,10 +186,23 @@ impl<B: RequestBody> Upstreams<B> {
                 },
             },
         };
-        let connecting = self.connector.connect(&origin.0, deadline, notes);
-        let link = connecting.await?;
+        // Boxed, so that the common case does not carry the states of a handshake.
+        let link = Box::pin(self.connector.connect(&origin.0, deadline, notes)).await?;
         self.seat.add(Counter::UpstreamConnects, 1);
         Ok(Alone::new(link, claim))
+    }
+
+    /// The first kept connection that is still usable; those that are not are closed on the way.
+    fn take_kept(&self, origin: &Origin, want: Want, now: Instant) -> Option<Alone<B>> {
+        if want == Want::Fresh {
+            return None;
+        }
+        loop {
+            let (link, claim) = self.pool.take(origin, now)?;
+            if let Ok(upstream) = renew(link, claim, want) {
+                return Some(upstream);
+            }
+        }
     }
 
     /// When an acquisition that begins now must be over.
@@ -236,7 +228,7 @@ impl<B: RequestBody> Upstreams<B> {
     fn note_reuse(&self, kept: Alone<B>, notes: &ConnectNotes) -> Alone<B> {
         self.seat.add(Counter::UpstreamReuses, 1);
         notes.is_reused.set(true);
-        notes.peer.set(Some(kept.wire().peer));
+        notes.peer.set(Some(kept.peer()));
         kept
     }
 
@@ -247,7 +239,7 @@ impl<B: RequestBody> Upstreams<B> {
 
     /// Closes what is idle for too long or was closed by its backend.
     fn sweep(&self, now: Instant) {
-        self.pool.sweep(now, Link::settle);
+        self.pool.sweep(now, Link::is_quiet);
         self.shared.sweep(now);
     }
 }
@@ -259,14 +251,13 @@ fn renew<B: RequestBody>(
     want: Want,
 ) -> Result<Alone<B>, Claim<Origin, Link<B>>> {
     let is_usable = match want {
-        Want::Any => link.settle(),
-        Want::Alive => link.settle_probed(),
+        Want::Any => link.is_quiet(),
+        Want::Alive => link.is_quiet_by_kernel(),
         Want::Fresh => false,
     };
     if !is_usable {
         return Err(claim);
     }
-    link.wire.reset();
     Ok(Alone::new(link, claim))
 }
 

@@ -146,7 +146,7 @@ impl<K: Eq + Hash + Clone, T> Pool<K, T> {
     }
 
     /// Takes a value back: for the first waiter, or to be idle.
-    fn put(&self, value: T, claim: Claim<K, T>, now: Instant) {
+    fn put(&self, value: T, claim: Claim<K, T>, since: Instant) {
         let mut nodes = self.nodes.borrow_mut();
         let Some(node) = nodes.get_mut(&claim.key) else {
             return;
@@ -159,7 +159,7 @@ impl<K: Eq + Hash + Clone, T> Pool<K, T> {
             node.idle.push_back(Idle {
                 value,
                 claim,
-                since: now,
+                since,
             });
         }
     }
@@ -211,9 +211,9 @@ impl<K: Eq + Hash + Clone, T> Node<K, T> {
 
 impl<K: Eq + Hash + Clone, T> Claim<K, T> {
     /// Gives the value back for others; dropped with its claim where values are not kept.
-    pub(super) fn keep(self, value: T, now: Instant) {
+    pub(super) fn keep(self, value: T, since: Instant) {
         match self.pool.upgrade() {
-            Some(pool) if pool.limits.idle.is_some() => pool.put(value, self, now),
+            Some(pool) if pool.limits.idle.is_some() => pool.put(value, self, since),
             _ => drop(value),
         }
     }

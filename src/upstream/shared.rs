@@ -9,10 +9,12 @@
 mod acquire;
 mod driver;
 mod groups;
+mod io;
 mod request;
 mod stream;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -24,14 +26,15 @@ use h2::client::{Builder, Connection, SendRequest};
 use self::driver::Driver;
 pub(super) use self::groups::Groups;
 use self::groups::{Grant, Lease, Load, Opening, Turn};
+use self::io::{CountedIo, Peer};
 pub(crate) use self::stream::{OpenError, Stream};
-use super::io::{Wire, WireIo};
+use crate::transport::Transport;
 
 /// What streams are opened with.
 #[derive(Clone)]
 pub(super) struct Sender {
     requests: SendRequest<Bytes>,
-    wire: Rc<Wire>,
+    peer: Rc<Peer>,
 }
 
 /// Streams on one connection, at most, whatever the backend allows.
@@ -70,14 +73,15 @@ impl Default for Patience {
 /// A connection whose backend has said what it allows.
 pub(super) struct Trunk {
     requests: SendRequest<Bytes>,
-    connection: Connection<WireIo, Bytes>,
-    wire: Rc<Wire>,
+    connection: Connection<CountedIo, Bytes>,
+    peer: Rc<Peer>,
 }
 
 impl Trunk {
     /// Begins to speak, and waits for the settings of the backend: only then is it known to speak
     /// HTTP/2, and how many streams it takes. No request was sent where this fails.
-    pub(super) async fn begin(io: WireIo, wire: Rc<Wire>) -> Result<Self, h2::Error> {
+    pub(super) async fn begin(stream: Transport, address: SocketAddr) -> Result<Self, h2::Error> {
+        let (io, peer) = CountedIo::new(stream, address);
         let (requests, mut connection) = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(0)
@@ -98,7 +102,7 @@ impl Trunk {
         Ok(Self {
             requests,
             connection,
-            wire,
+            peer,
         })
     }
 
@@ -106,7 +110,7 @@ impl Trunk {
     fn sender(&self) -> Sender {
         Sender {
             requests: self.requests.clone(),
-            wire: Rc::clone(&self.wire),
+            peer: Rc::clone(&self.peer),
         }
     }
 
@@ -117,7 +121,7 @@ impl Trunk {
 }
 
 /// Streams that may be open at a time.
-fn allowed(connection: &Connection<WireIo, Bytes>) -> usize {
+fn allowed(connection: &Connection<CountedIo, Bytes>) -> usize {
     connection.max_concurrent_send_streams().min(STREAMS)
 }
 

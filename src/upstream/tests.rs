@@ -176,9 +176,9 @@ fn run(test: impl Future<Output = ()>) {
     runtime.shutdown_background();
 }
 
-fn request(body: TestBody) -> Request<TestBody> {
+fn request() -> Request<()> {
     let request = Request::post("/").header("host", "a");
-    request.body(body).unwrap()
+    request.body(()).unwrap()
 }
 
 /// Sends a request, lets the backend answer, and takes the head of the response.
@@ -186,36 +186,34 @@ async fn head(
     upstream: &mut Alone<TestBody>,
     body: TestBody,
     mut serve: impl FnMut(),
-) -> http::Response<hyper::body::Incoming> {
-    let mut response = pin!(upstream.send(request(body)));
+) -> http::Response<()> {
+    upstream.send(&request(), body);
     let mut is_served = false;
     poll_fn(|cx| {
-        let _ = upstream.poll_drive(cx);
+        let polled = upstream.poll_response(cx, |_| ());
         if !std::mem::replace(&mut is_served, true) {
             serve();
         }
-        response.as_mut().poll(cx)
+        polled
     })
     .await
     .expect("a response")
+}
+
+/// The rest of a response.
+async fn body(upstream: &mut Alone<TestBody>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| upstream.poll_frame(cx)).await {
+        bytes.extend(frame.expect("a frame").into_data().expect("data"));
+    }
+    bytes
 }
 
 /// A whole exchange; the body is returned.
 async fn exchange(upstream: &mut Alone<TestBody>, served: &mut Served, answer: &[u8]) -> Vec<u8> {
     let response = head(upstream, TestBody::Empty, || served.answer(answer)).await;
     assert_eq!(response.status(), StatusCode::OK);
-    let mut body = pin!(response.into_body());
-    let mut bytes = Vec::new();
-    loop {
-        let frame = poll_fn(|cx| {
-            let _ = upstream.poll_drive(cx);
-            body.as_mut().poll_frame(cx)
-        });
-        match frame.await {
-            Some(frame) => bytes.extend(frame.expect("a frame").into_data().expect("data")),
-            None => return bytes,
-        }
-    }
+    body(upstream).await
 }
 
 /// Lets the runtime hear of what the kernel knows.
@@ -230,7 +228,7 @@ fn a_released_connection_is_used_again() {
             let (server, upstreams) = (Server::bind(), Setup::default().start());
             let (backend, notes) = (server.backend(), ConnectNotes::default());
             let mut first = upstreams
-                .acquire_alone(&backend, Want::Any, &notes)
+                .acquire_alone(&backend, Want::Any, &notes, Instant::now())
                 .await
                 .unwrap();
             assert!(!notes.is_reused.get());
@@ -238,9 +236,9 @@ fn a_released_connection_is_used_again() {
             assert_eq!(notes.peer.get(), Some(server.address()));
             let mut served = server.accept();
             assert_eq!(exchange(&mut first, &mut served, answer).await, b"hi");
-            assert_eq!(first.wire().bytes_read.get(), answer.len() as u64);
-            assert!(first.wire().bytes_written.get() > 0);
-            first.release();
+            assert_eq!(first.traffic().received, answer.len() as u64);
+            assert!(first.traffic().sent > 0);
+            first.release(Instant::now());
 
             // Another spelling of the same place.
             let backend = Rc::new(Backend {
@@ -250,14 +248,14 @@ fn a_released_connection_is_used_again() {
             for want in [Want::Alive, Want::Any] {
                 let notes = ConnectNotes::default();
                 let mut again = upstreams
-                    .acquire_alone(&backend, want, &notes)
+                    .acquire_alone(&backend, want, &notes, Instant::now())
                     .await
                     .unwrap();
                 assert!(notes.is_reused.get() && notes.connected.get().is_none());
                 assert_eq!(notes.peer.get(), Some(server.address()));
-                assert_eq!(again.wire().bytes_written.get(), 0);
                 assert_eq!(exchange(&mut again, &mut served, answer).await, b"hi");
-                again.release();
+                assert_eq!(again.traffic().received, answer.len() as u64);
+                again.release(Instant::now());
             }
             server.assert_nobody_waits();
             assert_eq!(upstreams.seat.count(Counter::UpstreamConnects), 1);
@@ -272,16 +270,16 @@ fn a_connection_that_its_backend_wants_closed_is_not_kept() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let (backend, notes) = (server.backend(), ConnectNotes::default());
         let mut first = upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
         assert_eq!(exchange(&mut first, &mut served, CLOSE).await, b"hi");
         assert!(!first.is_reusable());
-        first.release();
+        first.release(Instant::now());
         served.assert_closed();
         upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         assert!(!notes.is_reused.get());
@@ -300,12 +298,12 @@ fn nothing_is_kept_without_keep_alive() {
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let backend = server.backend();
         let mut first = upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
         exchange(&mut first, &mut served, OK).await;
-        first.release();
+        first.release(Instant::now());
         served.assert_closed();
     });
 }
@@ -313,11 +311,11 @@ fn nothing_is_kept_without_keep_alive() {
 /// Leaves one idle connection behind.
 async fn one_idle(upstreams: &Rc<Upstreams<TestBody>>, server: &Server) -> Served {
     let (backend, notes) = (server.backend(), ConnectNotes::default());
-    let fresh = upstreams.acquire_alone(&backend, Want::Fresh, &notes);
+    let fresh = upstreams.acquire_alone(&backend, Want::Fresh, &notes, Instant::now());
     let mut upstream = fresh.await.unwrap();
     let mut served = server.accept();
     exchange(&mut upstream, &mut served, OK).await;
-    upstream.release();
+    upstream.release(Instant::now());
     served
 }
 
@@ -329,7 +327,7 @@ fn a_close_or_unasked_bytes_while_idle_are_noticed_at_checkout() {
             let older = one_idle(&upstreams, &server).await;
             let notes = ConnectNotes::default();
             let mut middle = upstreams
-                .acquire_alone(&server.backend(), Want::Any, &notes)
+                .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
                 .await
                 .unwrap();
             let mut younger = one_idle(&upstreams, &server).await;
@@ -337,18 +335,18 @@ fn a_close_or_unasked_bytes_while_idle_are_noticed_at_checkout() {
             exchange(&mut middle, &mut older, OK).await;
             younger.0.write_all(unasked).unwrap();
             drop(younger);
-            middle.release();
+            middle.release(Instant::now());
             turn().await;
             let notes = ConnectNotes::default();
             let mut next = upstreams
-                .acquire_alone(&server.backend(), Want::Any, &notes)
+                .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
                 .await
                 .unwrap();
             assert!(notes.is_reused.get());
             exchange(&mut next, &mut older, OK).await;
             let notes = ConnectNotes::default();
             upstreams
-                .acquire_alone(&server.backend(), Want::Any, &notes)
+                .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
                 .await
                 .unwrap();
             assert!(!notes.is_reused.get(), "the other one is closed");
@@ -366,7 +364,7 @@ fn alive_knows_of_a_close_before_the_runtime_does() {
             // No turn of the runtime is in between.
             let notes = ConnectNotes::default();
             let acquired = upstreams
-                .acquire_alone(&server.backend(), want, &notes)
+                .acquire_alone(&server.backend(), want, &notes, Instant::now())
                 .await;
             assert!(acquired.is_ok());
             assert_eq!(notes.is_reused.get(), is_reused, "{want:?}");
@@ -381,7 +379,8 @@ fn a_close_is_noticed_by_a_task_that_has_used_up_its_budget() {
         drop(one_idle(&upstreams, &server).await);
         turn().await;
         let (backend, notes) = (server.backend(), ConnectNotes::default());
-        let mut acquired = pin!(upstreams.acquire_alone(&backend, Want::Any, &notes));
+        let mut acquired =
+            pin!(upstreams.acquire_alone(&backend, Want::Any, &notes, Instant::now()));
         let mut is_first = true;
         let acquired = poll_fn(|cx| {
             while is_first && tokio::task::coop::has_budget_remaining() {
@@ -410,7 +409,7 @@ fn fresh_opens_a_new_connection_and_gives_up_an_idle_one_when_full() {
             let idle = one_idle(&upstreams, &server).await;
             let notes = ConnectNotes::default();
             let fresh = upstreams
-                .acquire_alone(&server.backend(), Want::Fresh, &notes)
+                .acquire_alone(&server.backend(), Want::Fresh, &notes, Instant::now())
                 .await
                 .unwrap();
             assert!(!notes.is_reused.get());
@@ -419,7 +418,7 @@ fn fresh_opens_a_new_connection_and_gives_up_an_idle_one_when_full() {
             if idle_after {
                 let notes = ConnectNotes::default();
                 let backend = server.backend();
-                let kept = upstreams.acquire_alone(&backend, Want::Any, &notes);
+                let kept = upstreams.acquire_alone(&backend, Want::Any, &notes, Instant::now());
                 kept.await.unwrap();
                 assert!(notes.is_reused.get());
             } else {

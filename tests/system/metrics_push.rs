@@ -1,6 +1,6 @@
 //! Metrics over OTLP: what is pushed is what `/metrics` shows, whoever pushes, to the last count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -95,6 +95,43 @@ fn what_is_pushed_is_what_metrics_shows() {
         assert!(roots.iter().any(is_root), "{trace:?} {span:?}");
     }
     assert_eq!(collector.refusals(), [] as [String; 0]);
+}
+
+/// Combinations of labels come for the first time while metrics are read, again and again.
+#[test]
+fn a_series_that_begins_while_metrics_are_read_is_told_whole() {
+    for temporality in ["cumulative", "delta"] {
+        let collector = Collector::start();
+        let redis = Redis::start();
+        let backend = Backend::answering(|request| {
+            let status = request.target[1..].parse().unwrap();
+            crate::harness::Reply::Keep(response(status, "", ""))
+        });
+        redis.route("a.test", &[&backend.url()]);
+        let metrics = json!({ "interval": 0.1, "temporality": temporality });
+        let mut hipache = builder(&redis)
+            .set(&json!({ "telemetry": { "metrics": metrics } }))
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+            .env("OTEL_LOGS_EXPORTER", "none")
+            .start();
+        collector.wait_for_push("the first", |pushed| pushed.requests > 0);
+        let mut client = hipache.client();
+        let both = ["GET", "PUT"].map(|method| (400..520).map(move |status| (method, status)));
+        for (method, status) in both.into_iter().flatten() {
+            let fields = "host: a.test\r\ncontent-length: 0";
+            client.send(format!("{method} /{status} HTTP/1.1\r\n{fields}\r\n\r\n"));
+            assert_eq!(client.response().status, status);
+        }
+        drop(client);
+        hipache.stop();
+        let pushed = collector.pushed();
+        assert_eq!(collector.refusals(), [] as [String; 0], "{temporality}");
+        assert_eq!(pushed.sum("http.server.request.duration"), 240.0);
+        if temporality == "cumulative" {
+            let exemplars: HashSet<_> = pushed.exemplars.into_iter().collect();
+            assert_eq!(exemplars.len(), 240, "each is the only one of its series");
+        }
+    }
 }
 
 #[test]

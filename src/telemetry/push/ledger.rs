@@ -45,7 +45,13 @@ impl Ledger {
         let is_newer = told.at > self.base.at;
         let last = last.or_else(|| self.last.take_if(|_| is_newer));
         if let Some((_, past)) = last {
-            self.base = past;
+            // A series that it lacks may have been told before.
+            let began = past.began.max(self.base.at);
+            self.base = Past { began, ..past };
+        }
+        if told.at != self.base.at {
+            // Another worker sent it, with series perhaps that this one had not read.
+            self.base.began = self.base.began.max(told.at);
         }
         self.base.at = self.base.at.max(told.at);
     }
@@ -57,13 +63,7 @@ impl Ledger {
         series
             .map(|series| match self.is_delta(&series.key) {
                 true => self.delta(series),
-                false => Point {
-                    metric: series.key.metric,
-                    labels: &series.key.labels,
-                    since: self.since(series),
-                    is_delta: false,
-                    value: series.value.clone(),
-                },
+                false => self.total(series),
             })
             .collect()
     }
@@ -73,7 +73,8 @@ impl Ledger {
         self.last = Some((turn, reading.into_past()));
     }
 
-    /// What is less than was told of it, or was not told at all, began anew since.
+    /// What is less than was told of it began anew since, and what was not told at all since that was
+    /// read.
     fn tell_resets(&self, reading: &Reading) {
         if self.base.at == self.started {
             return;
@@ -83,10 +84,12 @@ impl Ledger {
             series.since.is_none() && key.grows() && !self.is_delta(key)
         };
         for Series { key, value, .. } in reading.series.iter().filter(may_reset) {
-            let known = self.base.values.get(key);
-            if known.and_then(|known| value.since(known)).is_none() {
-                self.board.begin_anew(key.number(), self.base.at);
-            }
+            let began = match self.base.values.get(key) {
+                None => self.base.began,
+                Some(known) if value.since(known).is_none() => self.base.at,
+                Some(_) => continue,
+            };
+            self.board.begin_anew(key.number(), began);
         }
     }
 
@@ -105,30 +108,50 @@ impl Ledger {
         }
     }
 
+    /// All that was counted of a series.
+    fn total<'r>(&self, series: &'r Series) -> Point<'r> {
+        let Series { key, value, .. } = series;
+        let since = self.since(series);
+        Point {
+            metric: key.metric,
+            labels: &key.labels,
+            since,
+            is_delta: false,
+            value: exemplified(value.clone(), since),
+        }
+    }
+
+    /// What came of it since the last push.
     fn delta<'r>(&self, series: &'r Series) -> Point<'r> {
         let Series { key, value, since } = series;
         let is_older = since.is_none_or(|since| since <= self.base.at);
         let known = self.base.values.get(key).filter(|_| is_older);
-        let mut more = known.and_then(|known| value.since(known));
-        if let Some(Value::Histogram(histogram)) = &mut more {
-            let since = self.base.at / 1_000_000;
-            let Histogram {
-                bounds,
-                counts,
-                exemplars,
-                ..
-            } = histogram;
-            let bucket = |value| bounds.partition_point(|bound| *bound < value);
-            exemplars.retain(|one| one.at >= since && counts[bucket(one.value)] > 0);
-        }
+        let more = known.and_then(|known| value.since(known));
         Point {
             metric: key.metric,
             labels: &key.labels,
             since: self.base.at,
             is_delta: true,
-            value: more.unwrap_or_else(|| value.clone()),
+            value: exemplified(more.unwrap_or_else(|| value.clone()), self.base.at),
         }
     }
+}
+
+/// The value of a point that begins at `since`, with no exemplar but of what it counts.
+fn exemplified(mut value: Value, since: u64) -> Value {
+    if let Value::Histogram(histogram) = &mut value {
+        let Histogram {
+            bounds,
+            counts,
+            exemplars,
+            ..
+        } = histogram;
+        let bucket = |value| bounds.partition_point(|bound| *bound < value);
+        // Theirs are whole milliseconds.
+        let since = since / 1_000_000;
+        exemplars.retain(|one| one.at >= since && counts[bucket(one.value)] > 0);
+    }
+    value
 }
 
 #[cfg(test)]

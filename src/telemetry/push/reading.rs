@@ -11,7 +11,9 @@ use super::nanoseconds;
 
 /// All metrics at one moment.
 pub(super) struct Reading {
-    /// Nanoseconds since 1970.
+    /// When it began, in nanoseconds since 1970: what is not in it is younger.
+    pub(super) began: u64,
+    /// When it ended: what is in it is older.
     pub(super) at: u64,
     /// Those of a metric one behind the other.
     pub(super) series: Vec<Series>,
@@ -52,6 +54,7 @@ impl Hash for Key {
 
 /// A reading by its series.
 pub(super) struct Past {
+    pub(super) began: u64,
     pub(super) at: u64,
     pub(super) values: HashMap<Key, Value>,
 }
@@ -60,6 +63,7 @@ impl Reading {
     /// Nothing yet, at this moment.
     pub(super) fn at(at: u64) -> Self {
         Self {
+            began: at,
             at,
             series: Vec::new(),
             metric: None,
@@ -71,6 +75,7 @@ impl Reading {
     pub(super) fn into_past(self) -> Past {
         let series = self.series.into_iter();
         Past {
+            began: self.began,
             at: self.at,
             values: series.map(|series| (series.key, series.value)).collect(),
         }

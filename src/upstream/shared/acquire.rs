@@ -84,7 +84,7 @@ impl<B: RequestBody> Upstreams<B> {
     fn note_stream(&self, lease: Lease<Origin, Sender>, notes: &ConnectNotes) -> Stream<B> {
         self.seat.add(Counter::UpstreamReuses, 1);
         notes.is_reused.set(true);
-        notes.peer.set(Some(lease.value.wire.peer));
+        notes.peer.set(Some(lease.value.peer.address));
         Stream::new(lease)
     }
 }

@@ -15,13 +15,13 @@ use h2::{Ping, PingPong};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::groups::Place;
+use super::io::{CountedIo, Peer};
 use super::{Load, Patience, Trunk, allowed};
-use crate::upstream::io::{Wire, WireIo};
 
 /// Moves the frames of one connection.
 pub(in crate::upstream) struct Driver<K: Eq + Hash + Clone, T: Clone> {
     // Dropped in this order: closed before its place is free.
-    connection: Connection<WireIo, Bytes>,
+    connection: Connection<CountedIo, Bytes>,
     pulse: Pulse,
     load: Rc<Load>,
     place: Place<K, T>,
@@ -30,7 +30,7 @@ pub(in crate::upstream) struct Driver<K: Eq + Hash + Clone, T: Clone> {
 /// Whether the backend is there.
 struct Pulse {
     pings: Option<PingPong>,
-    wire: Rc<Wire>,
+    peer: Rc<Peer>,
     /// Bytes read when it was last looked at.
     heard: u64,
     ticks: Interval,
@@ -52,7 +52,7 @@ impl<K: Eq + Hash + Clone + 'static, T: Clone + 'static> Driver<K, T> {
         let pulse = Pulse {
             pings: connection.ping_pong(),
             heard: 0,
-            wire: trunk.wire,
+            peer: trunk.peer,
             ticks,
             patience,
             asked: None,
@@ -104,7 +104,7 @@ impl Pulse {
             return limit.as_mut().poll(cx);
         }
         while self.ticks.poll_tick(cx).is_ready() {
-            let heard = self.wire.bytes_read.get();
+            let heard = self.peer.heard.get();
             let is_silent = std::mem::replace(&mut self.heard, heard) == heard;
             if is_silent && !is_idle && pings.send_ping(Ping::opaque()).is_ok() {
                 self.asked = Some(Box::pin(sleep(self.patience.answer)));

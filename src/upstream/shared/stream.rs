@@ -13,17 +13,20 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, SendStream};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame;
 
 use super::request::{switching, translate, websocket_key};
 use super::{Lease, Sender};
 use crate::deadline::Deadline;
 use crate::streams::{Pump, PumpError, StreamBody, StreamIo};
-use crate::upstream::{Origin, RequestBody, ResponseBody};
+use crate::upstream::{Origin, RequestBody};
 
 /// A stream that is held for one exchange.
 pub(crate) struct Stream<B: RequestBody> {
     upload: Option<Pump<B>>,
     response: Option<ResponseFuture>,
+    /// What is still to come of the response.
+    incoming: Option<StreamBody>,
     /// The key of a WebSocket's handshake, and the stream that it is to become.
     websocket: Option<(HeaderValue, SendStream<Bytes>)>,
     /// What an accepted WebSocket has become, and the status that it was accepted with.
@@ -69,23 +72,24 @@ impl<B: RequestBody> Stream<B> {
         Self {
             upload: None,
             response: None,
+            incoming: None,
             websocket: None,
             tunnel: None,
             is_head: false,
             sent: 0,
             deadline: Deadline::default(),
-            heard: lease.value.wire.bytes_read.get(),
+            heard: lease.value.peer.heard.get(),
             lease,
         }
     }
 
-    /// Sends the head of a request that was made for HTTP/1; [`Stream::poll_upload`] moves the rest.
+    /// Sends the head of a request that was made for HTTP/1; [`Stream::poll_response`] moves the rest.
     ///
     /// # Errors
     ///
     /// When nothing was sent.
-    pub(crate) fn open(&mut self, request: Request<B>) -> Result<(), OpenError> {
-        let (head, body) = request.into_parts();
+    pub(crate) fn open(&mut self, head: Request<()>, body: B) -> Result<(), OpenError> {
+        let (head, ()) = head.into_parts();
         let key = websocket_key(&head.headers);
         self.is_head = head.method == Method::HEAD;
         let is_tls = self.lease.key().0.scheme.is_tls();
@@ -107,8 +111,8 @@ impl<B: RequestBody> Stream<B> {
         Ok(())
     }
 
-    /// Waits for the head of the response; tells 1xx responses as they come, and sends what one of
-    /// them asked for.
+    /// Waits for the head of the response, and moves the request on; tells 1xx responses as they come,
+    /// and sends what one of them asked for.
     ///
     /// # Errors
     ///
@@ -117,7 +121,8 @@ impl<B: RequestBody> Stream<B> {
         &mut self,
         cx: &mut Context<'_>,
         mut on_interim: impl FnMut(&Response<()>),
-    ) -> Poll<Result<Response<ResponseBody>, h2::Error>> {
+    ) -> Poll<Result<Response<()>, h2::Error>> {
+        self.poll_upload(cx);
         let Some(response) = &mut self.response else {
             return Poll::Ready(Err(Reason::INTERNAL_ERROR.into()));
         };
@@ -136,25 +141,47 @@ impl<B: RequestBody> Stream<B> {
         }
         let response = ready!(polled)?;
         self.response = None;
-        self.heard = self.lease.value.wire.bytes_read.get();
+        self.heard = self.lease.value.peer.heard.get();
         let (head, incoming) = response.into_parts();
         let accepted = self.websocket.take().filter(|_| head.status.is_success());
+        let response = Response::from_parts(head, ());
         if let Some((key, send)) = accepted {
-            self.tunnel = Some((head.status, StreamIo::new(send, incoming)));
-            return Poll::Ready(Ok(switching(
-                Response::from_parts(head, ResponseBody::None),
-                &key,
-            )));
+            self.tunnel = Some((response.status(), StreamIo::new(send, incoming)));
+            return Poll::Ready(Ok(switching(response, &key)));
         }
-        let body = match self.is_head || has_no_content(head.status) {
-            true => ResponseBody::None,
-            false => ResponseBody::Shared(StreamBody::new(incoming)),
+        if !self.is_head && !has_no_content(response.status()) {
+            self.incoming = Some(StreamBody::new(incoming));
+        }
+        Poll::Ready(Ok(response))
+    }
+
+    /// Moves the request on, and waits for the next piece of the response's body.
+    ///
+    /// # Errors
+    ///
+    /// What ended the stream.
+    pub(in crate::upstream) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        self.poll_upload(cx);
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
         };
-        Poll::Ready(Ok(Response::from_parts(head, body)))
+        match ready!(incoming.poll_frame(cx)) {
+            Some(Err(error)) => Poll::Ready(unless_complete(error)),
+            frame => Poll::Ready(frame),
+        }
+    }
+
+    /// Whether nothing more comes of the response.
+    pub(in crate::upstream) fn is_end_stream(&self) -> bool {
+        let incoming = self.incoming.as_ref();
+        incoming.is_none_or(StreamBody::is_end_stream)
     }
 
     /// Moves the request's body on, as far as that goes.
-    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+    fn poll_upload(&mut self, cx: &mut Context<'_>) {
         let Some(upload) = &mut self.upload else {
             return;
         };
@@ -180,7 +207,7 @@ impl<B: RequestBody> Stream<B> {
     /// The backend kept silent here for too long: where it did so on the whole connection, that takes
     /// no further stream.
     pub(in crate::upstream) fn distrust(&self) {
-        if self.lease.value.wire.bytes_read.get() == self.heard {
+        if self.lease.value.peer.heard.get() == self.heard {
             self.lease.retire();
         }
     }
@@ -200,4 +227,11 @@ impl<B: RequestBody> Stream<B> {
 /// HTTP/2, and the client would not know what to do with it.
 fn has_no_content(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// RFC 9113 §8.1: a server that wants no more of a request resets its stream without an error, behind
+/// a response that is complete.
+fn unless_complete<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
+    let is_complete = error.is_reset() && error.reason() == Some(Reason::NO_ERROR);
+    (!is_complete).then_some(Err(error))
 }

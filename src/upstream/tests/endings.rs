@@ -2,28 +2,24 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::http1::Http1Error;
 use super::*;
 
 #[test]
-fn a_request_that_a_closed_connection_never_took_is_handed_back() {
+fn on_a_closed_connection_nothing_is_sent() {
     run(async {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         drop(server.accept());
         turn().await;
-        let mut response = pin!(upstream.send(request(TestBody::Empty)));
-        let result = poll_fn(|cx| {
-            let _ = upstream.poll_drive(cx);
-            response.as_mut().poll(cx)
-        });
-        let mut error = result.await.unwrap_err();
-        assert!(error.take_message().is_some());
-        assert_eq!(upstream.wire().bytes_written.get(), 0);
-        assert!(poll_fn(|cx| Poll::Ready(upstream.poll_drive(cx).is_ready())).await);
+        upstream.send(&request(), TestBody::Empty);
+        let error = poll_fn(|cx| upstream.poll_response(cx, |_| ())).await;
+        assert!(matches!(error, Err(Http1Error::Closed)), "{error:?}");
+        assert_eq!(upstream.traffic().sent, 0);
         assert!(!upstream.is_reusable());
     });
 }
@@ -34,7 +30,7 @@ fn an_early_response_leaves_no_reusable_connection() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
@@ -42,7 +38,7 @@ fn an_early_response_leaves_no_reusable_connection() {
         let response = head(&mut upstream, TestBody::Stuck, || served.answer(early)).await;
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert!(!upstream.is_reusable());
-        upstream.release();
+        upstream.release(Instant::now());
         served.assert_closed();
     });
 }
@@ -53,14 +49,13 @@ fn a_half_read_response_leaves_no_reusable_connection() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
         let half = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhi";
-        let response = head(&mut upstream, TestBody::Empty, || served.answer(half)).await;
-        drop(response);
-        upstream.release();
+        head(&mut upstream, TestBody::Empty, || served.answer(half)).await;
+        upstream.release(Instant::now());
         served.assert_closed();
     });
 }
@@ -77,7 +72,7 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let backend = server.backend();
         let mut upstream = upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
@@ -85,8 +80,7 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nearly";
         let response = head(&mut upstream, TestBody::Empty, || served.answer(switch)).await;
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-        assert!(poll_fn(|cx| Poll::Ready(upstream.poll_drive(cx).is_ready())).await);
-        let (mut stream, early, place) = upstream.into_tunnel().expect("the driver has ended");
+        let (mut stream, early, place) = upstream.into_tunnel().expect("it has switched");
         assert_eq!(&*early, b"early");
 
         stream.write_all(b"ping").await.unwrap();
@@ -96,11 +90,13 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
         stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"ping");
 
-        let full = upstreams.acquire_alone(&backend, Want::Any, &notes).await;
+        let full = upstreams
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
+            .await;
         assert!(matches!(full, Err(ConnectError::LimitReached)));
         drop((stream, place));
         upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
     });
@@ -112,7 +108,7 @@ fn a_connection_still_in_http_is_no_tunnel() {
         let (server, upstreams) = (Server::bind(), Setup::default().start());
         let notes = ConnectNotes::default();
         let upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         assert!(upstream.into_tunnel().is_none());

@@ -15,7 +15,7 @@ fn beyond_max_sockets_requests_wait_in_order_for_what_is_released() {
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let backend = server.backend();
         let mut first = upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let mut served = server.accept();
@@ -25,7 +25,8 @@ fn beyond_max_sockets_requests_wait_in_order_for_what_is_released() {
             Rc::new(std::cell::RefCell::new(Vec::new())),
             ConnectNotes::default(),
         );
-        let mut dropped = Box::pin(upstreams.acquire_alone(&backend, Want::Any, &gone));
+        let mut dropped =
+            Box::pin(upstreams.acquire_alone(&backend, Want::Any, &gone, Instant::now()));
         assert!(poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx).is_pending())).await);
         let mut waiting = Vec::new();
         for (number, want) in [(2, Want::Any), (3, Want::Fresh), (4, Want::Alive)] {
@@ -34,19 +35,19 @@ fn beyond_max_sockets_requests_wait_in_order_for_what_is_released() {
             waiting.push(tokio::task::spawn_local(async move {
                 let notes = ConnectNotes::default();
                 let got = upstreams
-                    .acquire_alone(&backend, want, &notes)
+                    .acquire_alone(&backend, want, &notes, Instant::now())
                     .await
                     .unwrap();
                 assert!(notes.waited.get() > Duration::ZERO);
                 order.borrow_mut().push((number, notes.is_reused.get()));
-                got.release();
+                got.release(Instant::now());
             }));
             turn().await;
         }
         drop(dropped);
         assert!(gone.waited.get() > Duration::ZERO, "noted though given up");
         assert!(order.borrow().is_empty());
-        first.release();
+        first.release(Instant::now());
         for waiting in waiting {
             waiting.await.unwrap();
         }
@@ -67,11 +68,11 @@ fn the_wait_for_a_free_connection_has_the_connect_limit() {
         .start();
         let (server, notes) = (Server::bind(), ConnectNotes::default());
         let _busy = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         let error = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::LimitReached), "{error}");
@@ -86,7 +87,7 @@ fn a_backend_that_does_not_listen_refuses() {
         let (backend, notes) = (server.backend(), ConnectNotes::default());
         drop(server);
         let error = upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::Refused(_)), "{error}");
@@ -126,7 +127,7 @@ fn a_backend_that_never_answers_ends_with_the_connect_limit() {
         .start();
         let notes = ConnectNotes::default();
         let error = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes)
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::TimedOut), "{error}");
@@ -136,7 +137,7 @@ fn a_backend_that_never_answers_ends_with_the_connect_limit() {
         // Given up by the caller before that.
         let notes = ConnectNotes::default();
         let backend = server.backend();
-        let hasty = upstreams.acquire_alone(&backend, Want::Any, &notes);
+        let hasty = upstreams.acquire_alone(&backend, Want::Any, &notes, Instant::now());
         assert!(tokio::time::timeout(limit / 5, hasty).await.is_err());
         assert!(notes.connected.get().unwrap() >= limit / 5);
         assert_eq!(notes.peer.get(), Some(server.address()));
@@ -151,14 +152,14 @@ fn names_are_resolved_by_the_system_and_the_next_address_is_tried() {
         let backend = named("localhost", server.address().port());
         let notes = ConnectNotes::default();
         upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         assert!(notes.resolved.get().is_some());
         assert_eq!(notes.peer.get(), Some(server.address()));
         let notes = ConnectNotes::default();
         upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap();
         assert!(notes.resolved.get().is_none(), "known from before");
@@ -173,7 +174,7 @@ fn an_unknown_name_fails() {
         let backend = named(&"x".repeat(70), 80);
         let notes = ConnectNotes::default();
         let error = upstreams
-            .acquire_alone(&backend, Want::Any, &notes)
+            .acquire_alone(&backend, Want::Any, &notes, Instant::now())
             .await
             .unwrap_err();
         assert!(matches!(error, ConnectError::ResolveFailed(_)), "{error}");

@@ -27,7 +27,7 @@ async fn ask(
     notes: &ConnectNotes,
 ) -> Result<StatusCode, h2::Error> {
     let mut stream = upstreams.acquire_shared(backend, notes).await.unwrap();
-    stream.open(request(TestBody::Empty)).unwrap();
+    stream.open(request(), TestBody::Empty).unwrap();
     let response = poll_fn(|cx| stream.poll_response(cx, |_| ())).await?;
     Ok(response.status())
 }

@@ -78,17 +78,8 @@ fn https(name: &str, port: u16) -> Rc<Backend> {
 
 async fn status(upstream: &mut Alone<TestBody>) -> StatusCode {
     let response = head(upstream, TestBody::Empty, || ()).await;
-    let status = response.status();
-    let mut body = pin!(response.into_body());
-    while let Some(frame) = poll_fn(|cx| {
-        let _ = upstream.poll_drive(cx);
-        body.as_mut().poll_frame(cx)
-    })
-    .await
-    {
-        frame.expect("a frame");
-    }
-    status
+    body(upstream).await;
+    response.status()
 }
 
 #[test]
@@ -103,13 +94,13 @@ fn tls_backends_are_verified_by_name_or_address_and_kept() {
             for (want, is_reused) in [(Want::Any, false), (Want::Alive, true), (Want::Any, true)] {
                 let notes = ConnectNotes::default();
                 let mut upstream = upstreams
-                    .acquire_alone(&backend, want, &notes)
+                    .acquire_alone(&backend, want, &notes, Instant::now())
                     .await
                     .unwrap();
                 assert_eq!(notes.is_reused.get(), is_reused, "{name} {want:?}");
                 assert_eq!(notes.handshaken.get().is_some(), !is_reused);
                 assert_eq!(status(&mut upstream).await, StatusCode::OK);
-                upstream.release();
+                upstream.release(Instant::now());
                 turn().await;
             }
             drop(upstreams);
@@ -134,7 +125,7 @@ fn a_wrong_authority_or_a_wrong_name_is_a_tls_error() {
             let server = serve(listener, signer, name);
             let (upstreams, notes) = (trusting(&ours).start(), ConnectNotes::default());
             let error = upstreams
-                .acquire_alone(&backend, Want::Any, &notes)
+                .acquire_alone(&backend, Want::Any, &notes, Instant::now())
                 .await
                 .unwrap_err();
             assert!(matches!(error, ConnectError::Tls(_)), "{case}: {error}");
@@ -160,6 +151,7 @@ fn a_silent_handshake_ends_with_the_connect_limit() {
                 &https("127.0.0.1", server.address().port()),
                 Want::Any,
                 &notes,
+                Instant::now(),
             )
             .await
             .unwrap_err();

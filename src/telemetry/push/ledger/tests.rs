@@ -210,6 +210,68 @@ fn what_was_not_told_before_began_since() {
     assert_eq!(told(&ledger, &second)[0], "0 1");
 }
 
+/// A reading takes a while; what is new meanwhile may be in it or not.
+#[test]
+fn what_began_during_a_reading_is_told_with_the_next() {
+    use Temporality::{Cumulative, Delta};
+    let cases = [
+        // This worker pushed, so what it had not read was told by nobody.
+        (Cumulative, 5, "3 [1]/7/1"),
+        // Another one may have told it, and then it is no news of that time.
+        (Cumulative, 6, "6 [1]/7/0"),
+        (Delta, 5, "5 +[1]/7/0"),
+    ];
+    for (temporality, pushed, expected) in cases {
+        let (board, start) = board();
+        let mut ledger = Ledger::new(temporality, board, None);
+        let mut first = Reading::at(start + 3 * S);
+        first.at = start + 5 * S;
+        ledger.keep(1, first);
+        ledger.settle(Told {
+            turn: 1,
+            at: start + pushed * S,
+        });
+        let mut second = Reading::at(start + 7 * S);
+        second.begin(&names::REQUEST_DURATION);
+        let exemplar = Exemplar {
+            trace: 1,
+            span: 2,
+            value: 7,
+            at: (start + 4 * S) / 1_000_000,
+        };
+        let buckets = Buckets {
+            bounds: &[],
+            counts: &[1],
+            sum: 7,
+            exemplars: &[Some(exemplar)],
+        };
+        second.histogram(&[], &buckets);
+        assert_eq!(
+            told(&ledger, &second),
+            [expected],
+            "{temporality:?} {pushed}"
+        );
+    }
+}
+
+#[test]
+fn what_came_back_begins_after_all_that_was_told_of_it() {
+    let (board, start) = board();
+    let mut ledger = Ledger::new(Temporality::Cumulative, board, None);
+    // Another worker told it at 5 s, while this one read already what it pushes itself at 6 s.
+    for (turn, began, at, pushed) in [(1, 2, 2, 5), (2, 4, 6, 6)] {
+        let mut now = Reading::at(start + began * S);
+        now.at = start + at * S;
+        ledger.keep(turn, now);
+        ledger.settle(Told {
+            turn,
+            at: start + pushed * S,
+        });
+    }
+    let now = reading(start + 7 * S, 1, 0, [0, 0]);
+    assert_eq!(told(&ledger, &now)[0], "5 1");
+}
+
 #[test]
 fn turns_of_another_configuration_are_settled_as_near_as_can_be() {
     let (board, start) = board();

@@ -1,31 +1,14 @@
-//! The body of a backend's response, whatever version of HTTP it comes in.
+//! Why a backend's answer did not come, or not whole, whatever version of HTTP it comes in.
 
 use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-
-use crate::streams::StreamBody;
-
-/// What is still to come of a response.
-#[derive(Debug)]
-pub(crate) enum ResponseBody {
-    /// Nothing: a tunnel follows.
-    None,
-    /// From a connection of its own.
-    Alone(Incoming),
-    /// From a stream on a shared connection.
-    Shared(StreamBody),
-}
+use super::http1::Http1Error;
 
 /// Why a backend's answer did not come, or not whole.
 #[derive(Debug)]
 pub(crate) enum AnswerError {
     /// As told by HTTP/1.
-    Alone(hyper::Error),
+    Alone(Http1Error),
     /// As told by HTTP/2.
     Shared(h2::Error),
 }
@@ -34,7 +17,7 @@ impl AnswerError {
     /// Whether what came is not HTTP.
     pub(crate) fn is_protocol(&self) -> bool {
         match self {
-            Self::Alone(error) => error.is_parse(),
+            Self::Alone(error) => matches!(error, Http1Error::Protocol(_)),
             Self::Shared(error) => error.is_library(),
         }
     }
@@ -85,47 +68,4 @@ impl std::error::Error for AnswerError {
             Self::Shared(error) => error.source(),
         }
     }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = AnswerError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        match self.get_mut() {
-            Self::None => Poll::Ready(None),
-            Self::Alone(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Alone),
-            Self::Shared(body) => match ready!(body.poll_frame(cx)) {
-                Some(Err(error)) => Poll::Ready(unless_complete(error)),
-                frame => Poll::Ready(frame.map(|frame| frame.map_err(AnswerError::Shared))),
-            },
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::None => true,
-            Self::Alone(body) => body.is_end_stream(),
-            Self::Shared(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::None => SizeHint::with_exact(0),
-            Self::Alone(body) => body.size_hint(),
-            // Its length, if it has one, stands in the head.
-            Self::Shared(_) => SizeHint::default(),
-        }
-    }
-}
-
-/// RFC 9113 §8.1: a server that wants no more of a request resets its stream without an error, behind
-/// a response that is complete.
-fn unless_complete<T>(error: h2::Error) -> Option<Result<T, AnswerError>> {
-    let is_complete = error.is_reset() && error.reason() == Some(h2::Reason::NO_ERROR);
-    (!is_complete).then_some(Err(AnswerError::Shared(error)))
 }
