@@ -150,7 +150,10 @@ impl Proxy {
     ) -> Result<Answer, (Failure, Cause)> {
         let mut upstream = self.connect(exchange, target).await?;
         exchange.inject(outgoing.headers_mut());
-        let sent = upstream.send(outgoing.head(), outgoing.body());
+        let also = outgoing
+            .owes_forwarding
+            .then(|| exchange.link().about.forwarding.fields());
+        let sent = upstream.send(outgoing.head(), also, outgoing.body());
         sent.map_err(failure_to_open)?;
         let response = self
             .wait_for_head(exchange.link(), &mut upstream, outgoing)

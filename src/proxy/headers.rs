@@ -83,10 +83,14 @@ static END_TO_END: [HeaderName; 21] = [
     HeaderName::from_static("x-debug"),
 ];
 
-/// Makes the headers of a request fit for the backend. `upgrade`: it asks for a protocol that is
-/// passed on, see [`upgrade_of`].
-pub(crate) fn prepare_request(headers: &mut HeaderMap, forwarding: &Forwarding, upgrade: bool) {
-    let present = Present::of(headers);
+/// Makes the headers of a request fit for the backend; whether all forwarded fields are to be sent
+/// beside them. `upgrade`: it asks for a protocol that is passed on, see [`upgrade_of`].
+pub(crate) fn prepare_request(
+    headers: &mut HeaderMap,
+    present: Present,
+    forwarding: &Forwarding,
+    upgrade: bool,
+) -> bool {
     let takes_trailers = !upgrade && present.has(Field::Te) && takes_trailers(headers);
     remove_hop_by_hop(headers, present, &DROPPED_FROM_REQUESTS, upgrade);
     if takes_trailers {
@@ -98,7 +102,7 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, forwarding: &Forwarding, 
     if present.has(Field::Cookie) {
         join_cookies(headers);
     }
-    forwarding.set(headers);
+    forwarding.settle(headers)
 }
 
 /// Makes the headers of a response fit for the client. `upgrade`: its `Upgrade` field counts, as in

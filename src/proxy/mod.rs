@@ -202,6 +202,7 @@ impl Proxy {
             }
         };
         exchange.host = Some(host.clone());
+        let head = (head, present);
         let outgoing = Outgoing::new(head, body, &link.about.forwarding, self.seat());
         let mut outgoing = Box::new(outgoing);
         if link.is_stream() {

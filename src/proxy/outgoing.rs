@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 
 use super::Downlink;
-use super::headers::{self, Forwarding};
+use super::headers::{self, Field, Forwarding, Present};
 use super::hints::Hints;
 use super::retry::Repeatable;
 use crate::relay::{ClientBody, RequestBody, Upload};
@@ -19,6 +19,8 @@ pub(super) struct Outgoing {
     head: Request<()>,
     pub(super) upload: Option<Rc<Upload>>,
     hints: Option<Hints>,
+    /// The forwarded fields are to be sent beside those of the head.
+    pub(super) owes_forwarding: bool,
     pub(super) is_upgrade: bool,
     pub(super) is_idempotent: bool,
 }
@@ -26,14 +28,16 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Cleans a request for its way up.
     pub(super) fn new(
-        mut head: Parts,
+        (mut head, present): (Parts, Present),
         body: ClientBody,
         forwarding: &Forwarding,
         seat: Seat,
     ) -> Self {
-        let expects_continue = headers::expects_continue(&head.headers, head.version);
-        let is_upgrade =
-            head.version != Version::HTTP_10 && headers::upgrade_of(&head.headers).is_some();
+        let expects_continue =
+            present.has(Field::Expect) && headers::expects_continue(&head.headers, head.version);
+        let is_upgrade = present.has(Field::Upgrade)
+            && head.version != Version::HTTP_10
+            && headers::upgrade_of(&head.headers).is_some();
         if let Some(authority) = head.uri.authority() {
             // RFC 9112 §3.2.2: the target's authority replaces what Host says.
             let host = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -41,12 +45,8 @@ impl Outgoing {
                 head.headers.insert(header::HOST, host);
             }
         }
-        headers::prepare_request(&mut head.headers, forwarding, is_upgrade);
-        if !body.is_end_stream() && body.size_hint().exact().is_none() {
-            // Said outright: hyper takes a GET without a length for one without a body.
-            let chunked = HeaderValue::from_static("chunked");
-            head.headers.insert(header::TRANSFER_ENCODING, chunked);
-        }
+        let owes_forwarding =
+            headers::prepare_request(&mut head.headers, present, forwarding, is_upgrade);
         // RFC 9110 §15.2: a 1xx is not sent to an HTTP/1.0 client.
         let owes_continue = expects_continue && head.version == Version::HTTP_2;
         let hints = (head.version >= Version::HTTP_11).then(|| Hints::new(seat, owes_continue));
@@ -59,6 +59,7 @@ impl Outgoing {
             head: Request::from_parts(head, ()),
             upload: (!body.is_end_stream()).then(|| Upload::new(body, expects_continue)),
             hints,
+            owes_forwarding,
             is_upgrade,
         }
     }
@@ -73,7 +74,7 @@ impl Outgoing {
         self.head.uri()
     }
 
-    /// Whether a trusted proxy before us was spoken to by HTTPS: everyone else's word is replaced by
+    /// Whether a trusted proxy before us was spoken to by HTTPS: everyone else's word is gone by
     /// now.
     pub(super) fn is_told_https(&self) -> bool {
         headers::is_told_https(self.head.headers())

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::RequestBody;
 use super::answer::AnswerError;
+use super::fields::Fields;
 use super::link::{Alone, Place};
 use super::shared::{OpenError, Stream};
 use crate::deadline::Deadline;
@@ -33,18 +34,29 @@ impl<B: RequestBody> Upstream<B> {
         matches!(self, Self::Shared(_))
     }
 
-    /// Takes a request; [`Upstream::poll_response`] moves it. One at a time.
+    /// Takes a request, with these fields as well; [`Upstream::poll_response`] moves it. One at a time.
     ///
     /// # Errors
     ///
     /// When nothing was sent, and nothing will be.
-    pub(crate) fn send(&mut self, head: &Request<()>, body: B) -> Result<(), OpenError> {
+    pub(crate) fn send(
+        &mut self,
+        head: &Request<()>,
+        also: Option<&Fields>,
+        body: B,
+    ) -> Result<(), OpenError> {
         match self {
             Self::Alone(alone) => {
-                alone.send(head, body);
+                alone.send(head, also, body);
                 Ok(())
             }
-            Self::Shared(stream) => stream.open(head.clone(), body),
+            Self::Shared(stream) => {
+                let mut head = head.clone();
+                if let Some(also) = also {
+                    also.add_to(head.headers_mut());
+                }
+                stream.open(head, body)
+            }
         }
     }
 

@@ -26,6 +26,7 @@ pub(crate) use self::error::Http1Error;
 use self::framing::{Framing, Incoming};
 use self::request::Sending;
 use super::RequestBody;
+use super::fields::Fields;
 use super::probe::probe;
 use crate::transport::Transport;
 
@@ -85,12 +86,12 @@ impl<B: RequestBody> Connection<B> {
     }
 
     /// Begins an exchange; [`Connection::poll_response`] moves it.
-    pub(super) fn begin(&mut self, head: &Request<()>, body: B) {
+    pub(super) fn begin(&mut self, head: &Request<()>, also: Option<&Fields>, body: B) {
         self.traffic = Traffic::default();
         self.receiving = Receiving::Head {
             is_bodiless: head.method() == Method::HEAD,
         };
-        self.sending.begin(head, body);
+        self.sending.begin(head, also, body);
     }
 
     /// Waits for the head of the response, and sends the request meanwhile; tells 1xx responses as they

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 
+use super::fields::Fields;
 use super::http1::{Connection, Http1Error, Traffic};
 use super::pool::Claim;
 use super::{Origin, RequestBody};
@@ -57,9 +58,9 @@ impl<B: RequestBody> Alone<B> {
         Self { link, claim }
     }
 
-    /// Takes a request; [`Alone::poll_response`] moves it. One at a time.
-    pub(crate) fn send(&mut self, head: &Request<()>, body: B) {
-        self.link.0.connection.begin(head, body);
+    /// Takes a request, with these fields as well; [`Alone::poll_response`] moves it. One at a time.
+    pub(super) fn send(&mut self, head: &Request<()>, also: Option<&Fields>, body: B) {
+        self.link.0.connection.begin(head, also, body);
     }
 
     /// Moves the request on, and waits for the head of its response; tells 1xx responses as they come.

@@ -187,7 +187,7 @@ async fn head(
     body: TestBody,
     mut serve: impl FnMut(),
 ) -> http::Response<()> {
-    upstream.send(&request(), body);
+    upstream.send(&request(), None, body);
     let mut is_served = false;
     poll_fn(|cx| {
         let polled = upstream.poll_response(cx, |_| ());

@@ -5,8 +5,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::upstream::Fields;
 
 pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -28,8 +29,7 @@ pub(super) static FIELDS: [HeaderName; 5] = [
 pub(crate) struct Forwarding {
     /// Whether the peer is a trusted proxy: what it says is passed on.
     pub(crate) is_trusted: bool,
-    /// In the order of the fields.
-    values: [HeaderValue; FIELDS.len()],
+    fields: Fields,
 }
 
 impl Forwarding {
@@ -39,33 +39,43 @@ impl Forwarding {
         let scheme = HeaderValue::from_static(scheme);
         Self {
             is_trusted,
-            values: [
-                address.clone(),
-                address,
-                scheme.clone(),
-                scheme,
-                HeaderValue::from(port),
-            ],
+            fields: Fields::new(vec![
+                (X_FORWARDED_FOR, address.clone()),
+                (X_REAL_IP, address),
+                (X_FORWARDED_PROTO, scheme.clone()),
+                (X_FORWARDED_PROTOCOL, scheme),
+                (X_FORWARDED_PORT, HeaderValue::from(port)),
+            ]),
         }
     }
 
-    /// Sets the forwarded fields: left as they are where a trusted peer sent them, even empty; added
-    /// where it did not; replaced, all values, for everyone else (hipache.md §2).
-    pub(super) fn set(&self, headers: &mut HeaderMap) {
-        if !self.is_trusted {
-            remove_look_alikes(headers);
+    /// Settles what a request says of the forwarded fields (hipache.md §2): left as they are where a
+    /// trusted peer sent them, even empty, and the others added; of everyone else's none is left, nor
+    /// what looks like them. Mostly there was none: then all are still to be sent, which is cheaper
+    /// than to add each to the others.
+    pub(super) fn settle(&self, headers: &mut HeaderMap) -> bool {
+        let mut told = headers.keys().filter(|name| is_like_ours(name)).peekable();
+        if told.peek().is_none() {
+            return true;
         }
-        for (name, value) in FIELDS.iter().zip(&self.values) {
-            match headers.entry(name) {
-                Entry::Occupied(_) if self.is_trusted => {}
-                Entry::Occupied(mut told) => drop(told.insert(value.clone())),
-                Entry::Vacant(place) => drop(place.insert(value.clone())),
-            }
+        if self.is_trusted {
+            self.fields.add_to(headers);
+            return false;
         }
+        let told: Vec<HeaderName> = told.cloned().collect();
+        for name in told {
+            headers.remove(name);
+        }
+        true
+    }
+
+    /// The fields.
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.fields
     }
 }
 
-/// Whether these fields, once set, say that the client speaks HTTPS; of several proxies the first is
+/// Whether these fields, once settled, say that the client speaks HTTPS; of several proxies the first is
 /// the nearest to it.
 pub(crate) fn is_told_https(headers: &HeaderMap) -> bool {
     let told = headers.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes);
@@ -73,25 +83,19 @@ pub(crate) fn is_told_https(headers: &HeaderMap) -> bool {
     first.is_some_and(|first| first.trim_ascii().eq_ignore_ascii_case(b"https"))
 }
 
-/// Removes `X_Forwarded_For` and its like: CGI, WSGI and PHP see no difference between `_` and `-`,
-/// so the lie would stand beside the truth.
-fn remove_look_alikes(headers: &mut HeaderMap) {
-    let is_look_alike = |name: &&HeaderName| {
-        let bytes = name.as_str().bytes();
-        let dashed = || {
-            bytes
-                .clone()
-                .map(|byte| if byte == b'_' { b'-' } else { byte })
-        };
-        name.as_str().contains('_')
-            && FIELDS
-                .iter()
-                .any(|field| field.as_str().bytes().eq(dashed()))
+/// Whether this is a forwarded field, or one like `X_Forwarded_For`: CGI, WSGI and PHP see no
+/// difference between `_` and `-`, so the lie would stand beside the truth.
+fn is_like_ours(name: &HeaderName) -> bool {
+    let bytes = name.as_str().as_bytes();
+    let dashed = || {
+        bytes
+            .iter()
+            .map(|&byte| if byte == b'_' { b'-' } else { byte })
     };
-    let names: Vec<HeaderName> = headers.keys().filter(is_look_alike).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+    bytes.starts_with(b"x")
+        && FIELDS
+            .iter()
+            .any(|field| field.as_str().len() == bytes.len() && dashed().eq(field.as_str().bytes()))
 }
 
 /// An address as a header says it: plain IPv4, also for a mapped one.

@@ -3,7 +3,7 @@
 //! One walk over what is there, in place of a look-up for each that may be.
 
 use http::header::{
-    CONNECTION, CONTENT_TYPE, COOKIE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, TE,
+    CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName};
@@ -14,6 +14,7 @@ pub(crate) enum Field {
     Connection,
     ContentType,
     Cookie,
+    Expect,
     Http2Settings,
     KeepAlive,
     ProxyAuthenticate,
@@ -54,6 +55,7 @@ fn field(name: &HeaderName) -> Option<Field> {
         CONNECTION => Field::Connection,
         CONTENT_TYPE => Field::ContentType,
         COOKIE => Field::Cookie,
+        EXPECT => Field::Expect,
         PROXY_AUTHENTICATE => Field::ProxyAuthenticate,
         PROXY_AUTHORIZATION => Field::ProxyAuthorization,
         REFERER => Field::Referer,
@@ -84,6 +86,7 @@ mod tests {
             (Field::Connection, "Connection"),
             (Field::ContentType, "Content-Type"),
             (Field::Cookie, "Cookie"),
+            (Field::Expect, "Expect"),
             (Field::Http2Settings, "HTTP2-Settings"),
             (Field::KeepAlive, "Keep-Alive"),
             (Field::ProxyAuthenticate, "Proxy-Authenticate"),

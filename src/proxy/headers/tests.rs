@@ -147,7 +147,8 @@ const REQUESTS: &[Case] = &[
 fn requests_lose_what_belongs_to_one_connection_and_nothing_else() {
     for (index, (before, upgrade, after)) in REQUESTS.iter().enumerate() {
         let mut headers = headers(before);
-        prepare_request(&mut headers, &forwarding(false), *upgrade);
+        let present = Present::of(&headers);
+        prepare_request(&mut headers, present, &forwarding(false), *upgrade);
         assert_eq!(lines(&headers, &NAMES), *after, "case {index}: {before:?}");
     }
 }
@@ -247,7 +248,13 @@ fn forwarded_fields_are_believed_from_trusted_peers_only() {
     ];
     for (index, (before, is_trusted, after)) in cases.iter().enumerate() {
         let mut headers = headers(before);
-        prepare_request(&mut headers, &forwarding(*is_trusted), false);
+        let (present, forwarding) = (Present::of(&headers), forwarding(*is_trusted));
+        if prepare_request(&mut headers, present, &forwarding, false) {
+            for name in NAMES {
+                assert!(!headers.contains_key(name), "case {index}: {name} twice");
+            }
+            forwarding.fields().add_to(&mut headers);
+        }
         assert_eq!(lines(&headers, &[]), *after, "case {index}");
     }
 }

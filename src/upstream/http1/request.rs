@@ -10,7 +10,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, Request};
 use http_body::Frame;
 use tokio::io::AsyncWrite;
 
@@ -18,6 +18,7 @@ use super::error::Http1Error;
 use crate::sys::poll_write_slices;
 use crate::transport::Transport;
 use crate::upstream::RequestBody;
+use crate::upstream::fields::{Fields, append_field};
 
 /// Pieces of a body up to this size are copied together; larger ones are written from where they are.
 const COPIED_BYTES: usize = 4 * 1024;
@@ -79,9 +80,8 @@ impl<B> Default for Sending<B> {
 }
 
 impl<B: RequestBody> Sending<B> {
-    /// Takes a request, whose head says how its body is framed; where it says nothing the body's own
-    /// size is told.
-    pub(super) fn begin(&mut self, head: &Request<()>, body: B) {
+    /// Takes a request: its head, `also` these fields, and its body, whose framing is told here alone.
+    pub(super) fn begin(&mut self, head: &Request<()>, also: Option<&Fields>, body: B) {
         self.stop();
         let out = &mut self.gathered;
         out.extend_from_slice(head.method().as_str().as_bytes());
@@ -92,24 +92,27 @@ impl<B: RequestBody> Sending<B> {
             out.extend_from_slice(query.as_bytes());
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let has_body = !body.is_end_stream();
-        let mut coding = Coding::Length(0);
-        let mut is_framed = false;
+        let is_bodiless = body.is_end_stream();
         for (name, value) in head.headers() {
-            if *name == TRANSFER_ENCODING {
-                if !has_body {
-                    continue;
-                }
-                is_framed = true;
-                coding = Coding::Chunked(announced(head.headers()));
+            let is_framing = match *name {
+                // That there is none may be told.
+                CONTENT_LENGTH => !is_bodiless || value != "0",
+                TRANSFER_ENCODING => true,
+                _ => false,
+            };
+            if !is_framing {
+                append_field(out, name, value);
             }
-            is_framed |= *name == CONTENT_LENGTH;
-            append_field(out, name, value);
         }
-        if has_body {
-            if !matches!(coding, Coding::Chunked(_)) {
-                coding = settle_coding(out, is_framed, &body);
-            }
+        if let Some(also) = also {
+            out.extend_from_slice(also.text());
+        }
+        if !is_bodiless {
+            let coding = match body.size_hint().exact() {
+                Some(length) => Coding::Length(length),
+                None => Coding::Chunked(announced(head.headers())),
+            };
+            coding.append_to(out);
             self.body = Some((body, coding));
         }
         out.extend_from_slice(b"\r\n");
@@ -251,27 +254,14 @@ impl<B: RequestBody> Sending<B> {
     }
 }
 
-/// How a body without chunks is framed: by the length that its head names, or by its own size.
-fn settle_coding(out: &mut Vec<u8>, is_told: bool, body: &impl RequestBody) -> Coding {
-    match body.size_hint().exact() {
-        Some(length) => {
-            if !is_told {
-                let _ = write!(out, "content-length: {length}\r\n");
-            }
-            Coding::Length(length)
-        }
-        None => {
-            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            Coding::Chunked(Vec::new())
-        }
+impl Coding {
+    /// Tells it in a head. A write to a vector cannot fail.
+    fn append_to(&self, out: &mut Vec<u8>) {
+        let _ = match self {
+            Self::Length(length) => write!(out, "content-length: {length}\r\n"),
+            Self::Chunked(_) => write!(out, "transfer-encoding: chunked\r\n"),
+        };
     }
-}
-
-fn append_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
 }
 
 /// The trailers that a request announces, as far as they may be sent: a backend that was told of no
@@ -291,6 +281,7 @@ mod tests {
     use std::convert::Infallible;
     use std::task::Waker;
 
+    use http::HeaderValue;
     use http_body::{Body, SizeHint};
 
     use super::*;
@@ -325,7 +316,7 @@ mod tests {
             head = head.header(*name, *value);
         }
         let mut sending = Sending::default();
-        sending.begin(&head.body(()).unwrap(), frames);
+        sending.begin(&head.body(()).unwrap(), None, frames);
         let mut bytes = Vec::new();
         while !sending.is_done() {
             let cx = &mut Context::from_waker(Waker::noop());
@@ -361,7 +352,7 @@ mod tests {
             Option<u64>,
             String,
         );
-        let cases: [Case<'_>; 6] = [
+        let cases: [Case<'_>; 7] = [
             (
                 &[("content-length", "0")],
                 vec![],
@@ -369,6 +360,8 @@ mod tests {
                 "content-length: 0\r\n\r\n".into(),
             ),
             (&chunked[..1], vec![], None, "\r\n".into()),
+            // A length that nothing follows would make what does follow its body.
+            (&[("content-length", "5")], vec![], Some(0), "\r\n".into()),
             (
                 &[],
                 vec![data("hi")],
@@ -386,7 +379,7 @@ mod tests {
                 vec![data(&large), data("hi"), trailers()],
                 None,
                 format!(
-                    "transfer-encoding: chunked\r\ntrailer: X-Sum, host\r\n\r\n\
+                    "trailer: X-Sum, host\r\ntransfer-encoding: chunked\r\n\r\n\
                      1001\r\n{large}\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n"
                 ),
             ),

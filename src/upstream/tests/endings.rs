@@ -16,7 +16,7 @@ fn on_a_closed_connection_nothing_is_sent() {
             .unwrap();
         drop(server.accept());
         turn().await;
-        upstream.send(&request(), TestBody::Empty);
+        upstream.send(&request(), None, TestBody::Empty);
         let error = poll_fn(|cx| upstream.poll_response(cx, |_| ())).await;
         assert!(matches!(error, Err(Http1Error::Closed)), "{error:?}");
         assert_eq!(upstream.traffic().sent, 0);
