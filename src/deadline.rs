@@ -5,10 +5,11 @@
 //! not once a read.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, timeout_at};
 
 /// One timer, armed lazily, for limits that move.
@@ -31,7 +32,8 @@ impl Deadline {
             sleep.as_mut().reset(at.into());
         }
         loop {
-            if sleep.as_mut().poll(cx).is_pending() {
+            // The budget of the task does not count: a limit holds for who is busy all the time, too.
+            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if sleep.deadline().into_std() >= at || Instant::now() >= at {
@@ -65,6 +67,8 @@ pub(crate) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> O
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::coop::poll_proceed;
+
     use super::*;
 
     fn block_on<F: Future>(test: F) -> F::Output {
@@ -91,6 +95,22 @@ mod tests {
             })
             .await;
             assert!(start.elapsed() >= Duration::from_millis(20));
+        });
+    }
+
+    #[test]
+    fn a_limit_holds_for_a_task_that_is_busy_all_the_time() {
+        block_on(async {
+            let start = Instant::now();
+            let mut deadline = Deadline::default();
+            std::future::poll_fn(|cx| {
+                while let Poll::Ready(used) = poll_proceed(cx) {
+                    used.made_progress();
+                }
+                assert!(start.elapsed() < Duration::from_secs(5), "never over");
+                deadline.poll(cx, Some(start + Duration::from_millis(5)))
+            })
+            .await;
         });
     }
 

@@ -18,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::ClientBody;
 use super::client_body::UploadError;
 use crate::error::End;
+use crate::upstream::clean_trailers;
 
 /// Bytes of a body kept for a repeat of the attempt.
 const REPLAY_BYTES: usize = 64 * 1024;
@@ -201,7 +202,11 @@ impl Upload {
                 self.taken.set(self.taken.get() + data.len() as u64);
                 Piece::Data(data)
             }
-            Err(frame) => Piece::Trailers(frame.into_trailers().unwrap_or_default()),
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                clean_trailers(&mut trailers);
+                Piece::Trailers(trailers)
+            }
         };
         self.kept.borrow_mut().push(&piece);
         piece

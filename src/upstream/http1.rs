@@ -7,32 +7,30 @@
 mod chunks;
 mod error;
 mod framing;
+mod received;
 mod request;
 mod response;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::io::AsyncReadExt;
 use tokio::task::unconstrained;
 
 use self::chunks::Decoded;
 pub(crate) use self::error::Http1Error;
-use self::framing::{Framing, Incoming};
+use self::framing::{Framing, Receiving};
+use self::received::Received;
 use self::request::Sending;
 use super::RequestBody;
 use super::fields::Fields;
 use super::probe::probe;
 use crate::transport::Transport;
 
-/// Bytes that are read at once, at first and at most: twice as many after a read that could have
-/// brought more.
-const READ_BYTES: (usize, usize) = (8 * 1024, 64 * 1024);
 /// Bytes of a response's head at most.
 const HEAD_BYTES: usize = 64 * 1024;
 
@@ -42,8 +40,10 @@ pub(super) struct Connection<B: RequestBody> {
     pub(super) peer: SocketAddr,
     sending: Sending<B>,
     receiving: Receiving,
-    received: BytesMut,
-    read_bytes: usize,
+    received: Received,
+    /// A reset that was met in writing: the kernel tells of it once, and whoever reads next would take
+    /// it for an orderly end.
+    reset: Option<io::Error>,
     /// Whether another exchange may follow, once this one is complete.
     keeps: bool,
     traffic: Traffic,
@@ -58,19 +58,6 @@ pub(crate) struct Traffic {
     pub(crate) received: u64,
 }
 
-/// What is expected of the backend.
-#[derive(Debug)]
-enum Receiving {
-    /// Nothing: there is no exchange, or it is over.
-    Nothing,
-    /// A head; of a response without a body where the request was a `HEAD`.
-    Head { is_bodiless: bool },
-    /// The rest of a body.
-    Body(Incoming),
-    /// What follows is another protocol's.
-    Switched,
-}
-
 impl<B: RequestBody> Connection<B> {
     pub(super) fn new(stream: Transport, peer: SocketAddr) -> Self {
         Self {
@@ -78,8 +65,8 @@ impl<B: RequestBody> Connection<B> {
             peer,
             sending: Sending::default(),
             receiving: Receiving::Nothing,
-            received: BytesMut::new(),
-            read_bytes: READ_BYTES.0,
+            received: Received::default(),
+            reset: None,
             keeps: true,
             traffic: Traffic::default(),
         }
@@ -120,19 +107,28 @@ impl<B: RequestBody> Connection<B> {
         let Receiving::Head { is_bodiless } = self.receiving else {
             return Poll::Ready(Err(Http1Error::Closed));
         };
+        let mut has_interim = false;
         loop {
-            while let Some(head) = response::take(&mut self.received)? {
+            while let Some(head) = response::take(&mut self.received.bytes)? {
                 let status = head.response.status();
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                     on_interim(&head.response);
+                    has_interim = true;
                     continue;
                 }
                 self.keeps &= head.keeps();
                 self.receive(head.framing(is_bodiless)?);
                 return Poll::Ready(Ok(head.response));
             }
-            if self.received.len() >= HEAD_BYTES {
+            if self.received.bytes.len() >= HEAD_BYTES {
                 return Poll::Ready(Err(Http1Error::Protocol("head too large")));
+            }
+            if has_interim {
+                // The limits are looked at between two reads, also where a backend says for ever that it
+                // goes on.
+                self.send(cx)?;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             // Read first: of a connection that is closed by now nothing is sent.
             match self.poll_read(cx)? {
@@ -183,7 +179,7 @@ impl<B: RequestBody> Connection<B> {
             let Receiving::Body(incoming) = &mut self.receiving else {
                 return Poll::Ready(None);
             };
-            match incoming.decode(&mut self.received)? {
+            match incoming.decode(&mut self.received.bytes)? {
                 Decoded::Starved => {}
                 Decoded::Frame(frame) => {
                     if incoming.is_over() {
@@ -229,7 +225,7 @@ impl<B: RequestBody> Connection<B> {
     /// Whether another exchange may follow at once.
     pub(super) fn is_reusable(&self) -> bool {
         let is_complete = matches!(self.receiving, Receiving::Nothing) && self.sending.is_done();
-        self.keeps && is_complete && self.received.is_empty()
+        self.keeps && is_complete && self.received.bytes.is_empty()
     }
 
     /// The same, as far as the runtime has heard of the backend by now: a close, or bytes that nobody
@@ -252,9 +248,11 @@ impl<B: RequestBody> Connection<B> {
         self.is_quiet()
     }
 
-    /// After a 101: the bare connection, and what was read of it already.
+    /// After a 101 to a request that is out: the bare connection, and what was read of it already.
     pub(super) fn into_tunnel(self) -> Option<(Transport, Bytes)> {
-        matches!(self.receiving, Receiving::Switched).then(|| (self.stream, self.received.freeze()))
+        let has_switched = matches!(self.receiving, Receiving::Switched);
+        (has_switched && self.sending.is_done())
+            .then(|| (self.stream, self.received.bytes.freeze()))
     }
 
     fn give_up(&mut self) {
@@ -270,9 +268,13 @@ impl<B: RequestBody> Connection<B> {
             match self.sending.poll_write(&mut self.stream, cx) {
                 Poll::Pending | Poll::Ready(Ok(0)) => break,
                 Poll::Ready(Ok(count)) => self.traffic.sent += count as u64,
-                Poll::Ready(Err(_)) => {
+                Poll::Ready(Err(error)) => {
                     self.sending.stop();
                     self.keeps = false;
+                    // The end of TLS has a mark of its own.
+                    let is_plain = matches!(self.stream, Transport::Plain(_));
+                    let is_reset = is_plain && error.kind() == ErrorKind::ConnectionReset;
+                    self.reset = is_reset.then_some(error);
                 }
             }
         }
@@ -280,16 +282,11 @@ impl<B: RequestBody> Connection<B> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (least, most) = READ_BYTES;
-        if self.received.capacity() - self.received.len() < self.read_bytes / 2 {
-            self.received.reserve(self.read_bytes);
-        }
-        let room = self.received.capacity() - self.received.len();
-        let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(cx))?;
-        if count == room {
-            self.read_bytes = (self.read_bytes * 2).min(most);
-        } else if count < self.read_bytes / 4 {
-            self.read_bytes = (self.read_bytes / 2).max(least);
+        let count = ready!(self.received.poll_read(&mut self.stream, cx))?;
+        if count == 0
+            && let Some(error) = self.reset.take()
+        {
+            return Poll::Ready(Err(error));
         }
         self.traffic.received += count as u64;
         Poll::Ready(Ok(count))

@@ -23,6 +23,7 @@ mod probe;
 mod resolve;
 mod shared;
 mod tls;
+mod trailers;
 
 use std::error::Error;
 use std::hash::{Hash, Hasher};
@@ -54,6 +55,7 @@ pub(crate) use held::{TunnelIo, Upstream};
 use link::Alone;
 pub(crate) use link::Place;
 pub(crate) use shared::OpenError;
+pub(crate) use trailers::clean_trailers;
 
 /// How long a connection is kept idle: below the 5 s after which Node, the usual backend, closes it,
 /// as a request that crosses the close on the wire is lost or must be retried.

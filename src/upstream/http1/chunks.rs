@@ -7,6 +7,7 @@ use httparse::Status;
 
 use super::error::Http1Error;
 use super::framing::take;
+use crate::upstream::trailers::may_trail;
 
 /// Bytes of the line before a chunk: its size, and extensions that nobody reads.
 const SIZE_LINE_BYTES: usize = 4 * 1024;
@@ -152,7 +153,9 @@ fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Http1Erro
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BAD)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| BAD)?;
-        trailers.append(name, value);
+        if may_trail(&name) {
+            trailers.append(name, value);
+        }
     }
     received.advance(used);
     Ok(Some(trailers))

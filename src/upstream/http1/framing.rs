@@ -28,6 +28,19 @@ impl Framing {
     }
 }
 
+/// What is expected of the backend.
+#[derive(Debug)]
+pub(super) enum Receiving {
+    /// Nothing: there is no exchange, or it is over.
+    Nothing,
+    /// A head; of a response without a body where the request was a `HEAD`.
+    Head { is_bodiless: bool },
+    /// The rest of a body.
+    Body(Incoming),
+    /// What follows is another protocol's.
+    Switched,
+}
+
 /// What is still to come of a body.
 #[derive(Debug)]
 pub(super) enum Incoming {

@@ -6,41 +6,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
-};
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Request};
 use http_body::Frame;
 use tokio::io::AsyncWrite;
 
 use super::error::Http1Error;
 use crate::sys::poll_write_slices;
-use crate::transport::Transport;
 use crate::upstream::RequestBody;
 use crate::upstream::fields::{Fields, append_field};
+use crate::upstream::trailers::may_trail;
 
 /// Pieces of a body up to this size are copied together; larger ones are written from where they are.
 const COPIED_BYTES: usize = 4 * 1024;
 /// Bytes that are gathered before they are written.
 const GATHERED_BYTES: usize = 16 * 1024;
-
-/// Fields that a trailer must not change afterwards: framing, routing, and what the content is
-/// (RFC 9110 §6.5.1).
-static NOT_IN_TRAILERS: [HeaderName; 12] = [
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    HOST,
-    MAX_FORWARDS,
-    SET_COOKIE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-];
 
 /// What is still to be sent of a request.
 #[derive(Debug)]
@@ -143,9 +123,12 @@ impl<B: RequestBody> Sending<B> {
     ///
     /// When the body broke off, or is not as long as it was announced.
     pub(super) fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), Http1Error> {
-        if self.is_written() {
+        if self.written == self.gathered.len() && self.piece.is_empty() {
             self.gathered.clear();
             self.written = 0;
+            // A write can end within a chunk's end: what is left of it goes ahead of what follows.
+            self.gathered.extend_from_slice(self.tail);
+            self.tail = b"";
         }
         while self.piece.is_empty() && self.gathered.len() < GATHERED_BYTES {
             let Some((body, _)) = &mut self.body else {
@@ -216,7 +199,7 @@ impl<B: RequestBody> Sending<B> {
     /// Writes what is there; nothing is written only where there is nothing left but to flush.
     pub(super) fn poll_write(
         &mut self,
-        stream: &mut Transport,
+        stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let stream = Pin::new(stream);
@@ -271,7 +254,7 @@ fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     names
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !NOT_IN_TRAILERS.contains(name))
+        .filter(may_trail)
         .collect()
 }
 
@@ -309,25 +292,83 @@ mod tests {
         }
     }
 
-    /// What is sent of a POST with these fields and this body.
-    fn sent(fields: &[(&str, &str)], frames: Frames) -> Result<String, String> {
+    /// A connection that takes so many bytes first, and then all.
+    struct Narrow(usize, Vec<u8>);
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let room = std::mem::replace(&mut self.0, usize::MAX);
+            let count = bytes.len().min(room);
+            self.1.extend_from_slice(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            self.poll_write(cx, &bytes)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What is sent of a POST with these fields and this body, so many bytes first.
+    fn sent_narrowly(
+        fields: &[(&str, &str)],
+        frames: Frames,
+        first: usize,
+    ) -> Result<String, String> {
         let mut head = Request::post("/a?b");
         for (name, value) in fields {
             head = head.header(*name, *value);
         }
-        let mut sending = Sending::default();
+        let (mut sending, mut stream) = (Sending::default(), Narrow(first, Vec::new()));
         sending.begin(&head.body(()).unwrap(), None, frames);
-        let mut bytes = Vec::new();
         while !sending.is_done() {
             let cx = &mut Context::from_waker(Waker::noop());
             sending.fill(cx).map_err(|error| format!("{error:?}"))?;
-            for part in [&sending.gathered[..], &sending.piece, sending.tail] {
-                bytes.extend_from_slice(part);
-            }
-            let all = sending.gathered.len() + sending.piece.len() + sending.tail.len();
-            sending.advance(all);
+            let Poll::Ready(written) = sending.poll_write(&mut stream, cx) else {
+                return Err("it waits".into());
+            };
+            written.map_err(|error| error.to_string())?;
         }
-        Ok(String::from_utf8(bytes).unwrap())
+        Ok(String::from_utf8(stream.1).unwrap())
+    }
+
+    fn sent(fields: &[(&str, &str)], frames: Frames) -> Result<String, String> {
+        sent_narrowly(fields, frames, usize::MAX)
+    }
+
+    #[test]
+    fn what_is_sent_is_the_same_wherever_a_write_ends() {
+        let fields = [("transfer-encoding", "chunked")];
+        let large = "x".repeat(COPIED_BYTES + 1);
+        let frames = || Frames([data(&large), data("hi"), data(&large)].into(), None);
+        let whole = sent(&fields, frames()).unwrap();
+        // Where a write can end: in the head, at either end of a piece, and in the end of a chunk.
+        let places = (1..whole.len()).filter(|&at| !whole[at - 1..=at].contains("xx"));
+        for first in places {
+            let got = sent_narrowly(&fields, frames(), first);
+            let error = got.as_ref().err();
+            assert!(got.as_ref() == Ok(&whole), "{first} bytes first: {error:?}");
+        }
     }
 
     fn data(text: &str) -> Frame<Bytes> {

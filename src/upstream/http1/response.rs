@@ -187,6 +187,10 @@ impl Head {
                     false => Codings::Other,
                 }
             });
+            if self.codings == Codings::None {
+                // A list without a member names no coding that is known.
+                self.codings = Codings::Other;
+            }
         } else if *name == CONTENT_LENGTH {
             self.length = members(value).fold(self.length, Length::and);
             if value.as_bytes().trim_ascii().is_empty() {
@@ -196,10 +200,15 @@ impl Head {
     }
 
     /// Whether another exchange may follow: what the backend says, or what its version means by saying
-    /// nothing. A message that names its end twice may have another end for others (RFC 9112 §6.3).
+    /// nothing. A message that names its end twice may have another end for others (RFC 9112 §6.3), and
+    /// behind a 204 that announces a body one may follow.
     pub(super) fn keeps(&self) -> bool {
-        let is_framed_twice = self.codings != Codings::None && self.length != Length::Untold;
-        self.connection.unwrap_or(!self.is_http_10) && !is_framed_twice
+        let is_coded = self.codings != Codings::None;
+        let is_framed_twice = is_coded && self.length != Length::Untold;
+        let has_length = !matches!(self.length, Length::Untold | Length::Of(0));
+        let is_empty = self.response.status() == StatusCode::NO_CONTENT;
+        let is_doubtful = is_framed_twice || is_empty && (is_coded || has_length);
+        self.connection.unwrap_or(!self.is_http_10) && !is_doubtful
     }
 }
 
@@ -248,6 +257,8 @@ mod tests {
             ("HTTP/1.1 200 OK", true, UntilClose),
             ("HTTP/1.0 200 OK\r\nContent-Length: 5", false, Length(5)),
             ("HTTP/1.1 204 No Content", true, Nothing),
+            ("HTTP/1.1 204 None\r\nContent-Length: 0", true, Nothing),
+            ("HTTP/1.1 204 None\r\nContent-Length: 5", false, Nothing),
             ("HTTP/1.1 304 Same\r\nContent-Length: x", true, Nothing),
             ("HTTP/1.1 101 Switching Protocols", true, Switch),
             (
@@ -291,6 +302,10 @@ mod tests {
             ),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
+                "transfer coding",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding:",
                 "transfer coding",
             ),
             (

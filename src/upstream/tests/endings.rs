@@ -114,3 +114,20 @@ fn a_connection_still_in_http_is_no_tunnel() {
         assert!(upstream.into_tunnel().is_none());
     });
 }
+
+#[test]
+fn a_request_that_is_not_out_yet_leaves_no_tunnel() {
+    run(async {
+        let (server, upstreams) = (Server::bind(), Setup::default().start());
+        let notes = ConnectNotes::default();
+        let mut upstream = upstreams
+            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
+            .await
+            .unwrap();
+        let mut served = server.accept();
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let response = head(&mut upstream, TestBody::Stuck, || served.answer(switch)).await;
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert!(upstream.into_tunnel().is_none());
+    });
+}

@@ -123,6 +123,11 @@ impl Conn {
         }
     }
 
+    /// Says that nothing more will be sent.
+    pub(crate) fn half_close(&mut self) {
+        self.wire.tcp().shutdown(Shutdown::Write).ok();
+    }
+
     /// Makes the close to come a reset.
     pub(crate) fn reset_at_close(&mut self) {
         let socket = socket2::SockRef::from(self.wire.tcp());

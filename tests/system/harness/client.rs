@@ -200,6 +200,11 @@ impl Client {
         }
     }
 
+    /// The socket, for who sends while a response is read.
+    pub(crate) fn tcp(&self) -> TcpStream {
+        self.wire.tcp().try_clone().unwrap()
+    }
+
     /// The socket, for other protocols; nothing may have been read ahead.
     pub(crate) fn into_tcp(self) -> TcpStream {
         assert!(self.wire.buffered().is_empty());

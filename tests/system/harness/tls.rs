@@ -88,12 +88,17 @@ impl Authority {
 
 impl Identity {
     /// The server's side of the handshake; `None` when it failed.
-    pub(crate) fn accept(&self, mut tcp: TcpStream) -> Option<Box<dyn Stream>> {
+    pub(crate) fn accept(&self, tcp: TcpStream) -> Option<Box<dyn Stream>> {
+        Some(Box::new(Secured(self.shake_hands(tcp)?)))
+    }
+
+    /// The same for who ends the session himself.
+    pub(crate) fn shake_hands(&self, mut tcp: TcpStream) -> Option<Session> {
         let mut session = rustls::ServerConnection::new(Arc::clone(&self.config)).ok()?;
         while session.is_handshaking() {
             session.complete_io(&mut tcp).ok()?;
         }
-        Some(Box::new(Secured(rustls::StreamOwned::new(session, tcp))))
+        Some(rustls::StreamOwned::new(session, tcp))
     }
 
     /// The same for servers that agree on this protocol.
@@ -114,7 +119,10 @@ impl Identity {
     }
 }
 
-struct Secured(rustls::StreamOwned<rustls::ServerConnection, TcpStream>);
+/// A server's end of TLS over TCP.
+pub(crate) type Session = rustls::StreamOwned<rustls::ServerConnection, TcpStream>;
+
+struct Secured(Session);
 
 impl Read for Secured {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
