@@ -241,7 +241,7 @@ pub(crate) fn poll_read_into(
 /// Bytes that are copied together rather than handed to the kernel in pieces.
 const JOINED_BYTES: usize = 1024;
 
-/// Writes what hyper has, small pieces as one: for the kernel a plain send is cheaper than a list
+/// Writes these pieces, small ones as one: for the kernel a plain send is cheaper than a list
 /// of pieces, by more than the copy of a small head and body costs.
 pub(crate) fn poll_write_slices(
     io: Pin<&mut impl AsyncWrite>,

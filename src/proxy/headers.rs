@@ -179,7 +179,7 @@ fn remove_hop_by_hop(
         }
     }
     // RFC 9112 §6.3: Transfer-Encoding overrides Content-Length, which must not be forwarded then.
-    // hyper frames the body anew: the coding itself ends here.
+    // The body is framed anew: the coding itself ends here.
     if present.has(Field::TransferEncoding) {
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
