@@ -27,6 +27,7 @@ pub(crate) mod credentials;
 pub(crate) mod deadline;
 pub(crate) mod drain;
 pub(crate) mod error;
+pub(crate) mod fields;
 pub(crate) mod http;
 pub(crate) mod listener;
 pub mod master;

@@ -19,6 +19,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
+use crate::fields::members;
 use forwarding::{FIELDS, X_REAL_IP};
 pub(crate) use forwarding::{Forwarding, is_told_https};
 pub(crate) use framing::{is_only_chunked, settle_length};
@@ -127,8 +128,8 @@ pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers
         .get_all(UPGRADE)
         .iter()
-        .find(|value| tokens(value).any(is_passed_on))
-        .filter(|value| tokens(value).any(is_websocket) || is_named())
+        .find(|value| members(value).any(is_passed_on))
+        .filter(|value| members(value).any(is_websocket) || is_named())
 }
 
 /// The address that a request is logged under: what `X-Real-IP` says, if a trusted proxy told it, or
@@ -205,7 +206,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         if is_usual(line.as_bytes()) {
             continue;
         }
-        let unusual = tokens(line).filter(|token| !is_usual(token));
+        let unusual = members(line).filter(|token| !is_usual(token));
         // What is no field name names no field.
         let named = unusual.filter_map(|token| HeaderName::from_bytes(token).ok());
         names.extend(named.filter(|name| !END_TO_END.contains(name) && !FIELDS.contains(name)));
@@ -222,10 +223,10 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 fn passed_on(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut lines = headers.get_all(UPGRADE).iter();
     let first = lines.next()?;
-    if lines.next().is_none() && tokens(first).all(is_passed_on) {
+    if lines.next().is_none() && members(first).all(is_passed_on) {
         return Some(first.clone()).filter(|value| !value.is_empty());
     }
-    let all = headers.get_all(UPGRADE).iter().flat_map(tokens);
+    let all = headers.get_all(UPGRADE).iter().flat_map(members);
     let kept: Vec<&[u8]> = all.filter(|token| is_passed_on(token)).collect();
     let joined = HeaderValue::from_bytes(&kept.join(&b", "[..])).ok()?;
     Some(joined).filter(|value| !value.is_empty())
@@ -252,16 +253,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Whether a list field has this member, in any of its lines and in any case.
 pub(super) fn lists(headers: &HeaderMap, name: &HeaderName, member: &[u8]) -> bool {
-    let mut members = headers.get_all(name).iter().flat_map(tokens);
+    let mut members = headers.get_all(name).iter().flat_map(members);
     members.any(|token| token.eq_ignore_ascii_case(member))
-}
-
-/// The members of a list (RFC 9110 §5.6.1): separated by commas, empty ones ignored.
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    let members = value.as_bytes().split(|&byte| byte == b',');
-    members
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::RequestBody;
 use super::answer::AnswerError;
-use super::fields::Fields;
 use super::link::{Alone, Place};
 use super::shared::{OpenError, Stream};
 use crate::deadline::Deadline;
+use crate::fields::Fields;
 use crate::streams::StreamIo;
 use crate::transport::Transport;
 

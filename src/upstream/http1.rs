@@ -23,12 +23,12 @@ use tokio::task::unconstrained;
 
 use self::chunks::Decoded;
 pub(crate) use self::error::Http1Error;
-use self::framing::{Framing, Receiving};
+use self::framing::Receiving;
 use self::received::Received;
 use self::request::Sending;
 use super::RequestBody;
-use super::fields::Fields;
-use super::probe::probe;
+use super::probe::is_silent;
+use crate::fields::Fields;
 use crate::transport::Transport;
 
 /// Bytes of a response's head at most.
@@ -116,8 +116,8 @@ impl<B: RequestBody> Connection<B> {
                     has_interim = true;
                     continue;
                 }
-                self.keeps &= head.keeps();
-                self.receive(head.framing(is_bodiless)?);
+                self.receiving = head.rest(is_bodiless)?;
+                self.keeps &= head.keeps() && self.receiving.leaves_connection();
                 return Poll::Ready(Ok(head.response));
             }
             if self.received.bytes.len() >= HEAD_BYTES {
@@ -143,15 +143,6 @@ impl<B: RequestBody> Connection<B> {
                 }
             }
         }
-    }
-
-    fn receive(&mut self, framing: Framing) {
-        self.keeps &= framing.leaves_connection();
-        self.receiving = match framing {
-            Framing::Nothing => Receiving::Nothing,
-            Framing::Switch => Receiving::Switched,
-            framing => Receiving::Body(framing.into()),
-        };
     }
 
     /// The next piece of the response's body, while the rest of the request goes on; `None` at its end.
@@ -244,7 +235,7 @@ impl<B: RequestBody> Connection<B> {
 
     /// The same by a look at the socket itself: what the kernel knows by now.
     pub(super) fn is_quiet_by_kernel(&mut self) -> bool {
-        self.keeps &= probe(self.stream.tcp()).is_ok();
+        self.keeps &= is_silent(self.stream.tcp());
         self.is_quiet()
     }
 

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 
-use super::fields::Fields;
 use super::http1::{Connection, Http1Error, Traffic};
 use super::pool::Claim;
 use super::{Origin, RequestBody};
 use crate::deadline::Deadline;
+use crate::fields::Fields;
 use crate::transport::Transport;
 
 /// A connection without its place in the pool. Boxed: it is large, and handed on many times.

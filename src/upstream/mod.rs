@@ -14,7 +14,6 @@
 mod answer;
 mod connect;
 mod error;
-mod fields;
 mod held;
 mod http1;
 mod link;
@@ -50,7 +49,6 @@ use crate::vhost::Backend;
 pub(crate) use answer::AnswerError;
 pub(crate) use connect::ConnectNotes;
 pub(crate) use error::ConnectError;
-pub(crate) use fields::Fields;
 pub(crate) use held::{TunnelIo, Upstream};
 use link::Alone;
 pub(crate) use link::Place;

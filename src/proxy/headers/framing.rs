@@ -3,14 +3,14 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
-use super::tokens;
+use crate::fields::members;
 
 /// Whether a body is coded in chunks at most.
 ///
 /// hyper takes the chunks off whatever else is named before them, and the name of the other coding
 /// ends here (RFC 9112 §6.1): the next recipient would take a zipped body for a plain one.
 pub(crate) fn is_only_chunked(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(tokens);
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(members);
     let is_chunked = codings
         .next()
         .is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
@@ -37,7 +37,7 @@ pub(crate) fn settle_length(headers: &mut HeaderMap) {
 
 /// The length that every line and every member of a list names.
 fn common_length(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().flat_map(tokens);
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().flat_map(members);
     let length = lengths.next().filter(|length| is_number(length))?;
     let is_common = lengths.all(|other| other == length);
     is_common.then(|| HeaderValue::from_bytes(length).ok())?

@@ -34,7 +34,7 @@ pub(super) enum Decoded {
 }
 
 /// What is expected next.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum Next {
     #[default]
     Size,
@@ -45,7 +45,7 @@ enum Next {
 }
 
 /// A body in chunks, as far as it came.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Chunks {
     next: Next,
     extension_bytes: usize,

@@ -6,30 +6,8 @@ use http_body::{Frame, SizeHint};
 use super::chunks::{Chunks, Decoded};
 use super::error::Http1Error;
 
-/// What follows the head of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// Nothing.
-    Nothing,
-    /// So many bytes, one at least.
-    Length(u64),
-    /// Chunks.
-    Chunked,
-    /// All that comes until the backend closes.
-    UntilClose,
-    /// Another protocol.
-    Switch,
-}
-
-impl Framing {
-    /// Whether the connection can be used again behind it.
-    pub(super) fn leaves_connection(self) -> bool {
-        !matches!(self, Self::UntilClose | Self::Switch)
-    }
-}
-
 /// What is expected of the backend.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Receiving {
     /// Nothing: there is no exchange, or it is over.
     Nothing,
@@ -42,21 +20,19 @@ pub(super) enum Receiving {
 }
 
 /// What is still to come of a body.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
+    /// So many bytes.
     Length(u64),
     Chunked(Chunks),
+    /// All that comes until the backend closes.
     UntilClose,
 }
 
-impl From<Framing> for Incoming {
-    fn from(framing: Framing) -> Self {
-        match framing {
-            Framing::Nothing | Framing::Switch => Self::Length(0),
-            Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunks::default()),
-            Framing::UntilClose => Self::UntilClose,
-        }
+impl Receiving {
+    /// Whether the connection can be used again behind it.
+    pub(super) fn leaves_connection(&self) -> bool {
+        !matches!(self, Self::Body(Incoming::UntilClose) | Self::Switched)
     }
 }
 

@@ -12,9 +12,9 @@ use http_body::Frame;
 use tokio::io::AsyncWrite;
 
 use super::error::Http1Error;
+use crate::fields::{Fields, append_field, members};
 use crate::sys::poll_write_slices;
 use crate::upstream::RequestBody;
-use crate::upstream::fields::{Fields, append_field};
 use crate::upstream::trailers::may_trail;
 
 /// Pieces of a body up to this size are copied together; larger ones are written from where they are.
@@ -251,9 +251,9 @@ impl Coding {
 /// others expects no others.
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(TRAILER).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    let names = lines.flat_map(members);
     names
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(may_trail)
         .collect()
 }

@@ -11,8 +11,10 @@ use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 
+use super::chunks::Chunks;
 use super::error::Http1Error;
-use super::framing::Framing;
+use super::framing::{Incoming, Receiving};
+use crate::fields::members;
 
 /// Fields in most responses at most; where there are more the head is parsed once more.
 const USUAL_FIELDS: usize = 32;
@@ -146,27 +148,31 @@ fn parse_fields<const N: usize>(
 }
 
 impl Head {
-    /// What follows the head, where the request may have a response with a body.
-    pub(super) fn framing(&self, is_bodiless: bool) -> Result<Framing, Http1Error> {
+    /// What follows the head; nothing where the request may have no response with a body.
+    pub(super) fn rest(&self, is_bodiless: bool) -> Result<Receiving, Http1Error> {
         match self.response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => return Ok(Framing::Switch),
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => return Ok(Framing::Nothing),
-            _ if is_bodiless => return Ok(Framing::Nothing),
+            StatusCode::SWITCHING_PROTOCOLS => return Ok(Receiving::Switched),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => return Ok(Receiving::Nothing),
+            _ if is_bodiless => return Ok(Receiving::Nothing),
             _ => {}
         }
-        match (self.codings, self.length) {
+        Ok(match (self.codings, self.length) {
             (Codings::Chunked, _) if self.is_http_10 => {
-                Err(Http1Error::Protocol("chunks in HTTP/1.0"))
+                return Err(Http1Error::Protocol("chunks in HTTP/1.0"));
             }
-            (Codings::Chunked, _) => Ok(Framing::Chunked),
-            (Codings::Other, _) => Err(Http1Error::Protocol(
-                "transfer coding that was not asked for, expected chunked",
-            )),
-            (Codings::None, Length::Bad) => Err(Http1Error::Protocol("the length is no number")),
-            (Codings::None, Length::Of(0)) => Ok(Framing::Nothing),
-            (Codings::None, Length::Of(length)) => Ok(Framing::Length(length)),
-            (Codings::None, Length::Untold) => Ok(Framing::UntilClose),
-        }
+            (Codings::Chunked, _) => Receiving::Body(Incoming::Chunked(Chunks::default())),
+            (Codings::Other, _) => {
+                return Err(Http1Error::Protocol(
+                    "transfer coding that was not asked for, expected chunked",
+                ));
+            }
+            (Codings::None, Length::Bad) => {
+                return Err(Http1Error::Protocol("the length is no number"));
+            }
+            (Codings::None, Length::Of(0)) => Receiving::Nothing,
+            (Codings::None, Length::Of(length)) => Receiving::Body(Incoming::Length(length)),
+            (Codings::None, Length::Untold) => Receiving::Body(Incoming::UntilClose),
+        })
     }
 
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
@@ -225,51 +231,45 @@ impl Length {
     }
 }
 
-/// The members of a list (RFC 9110 §5.6.1).
-fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    let members = value.as_bytes().split(|&byte| byte == b',');
-    members
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// What a head says: whether the connection stays, and what follows a `GET`.
-    fn read(head: &str) -> Result<(bool, Framing), String> {
+    fn read(head: &str) -> Result<(bool, Receiving), String> {
         let mut received = BytesMut::from(head);
         let head = take(&mut received).map_err(|error| error.to_string())?;
         let head = head.expect("a whole head");
-        let framing = head.framing(false).map_err(|error| error.to_string())?;
+        let rest = head.rest(false).map_err(|error| error.to_string())?;
         assert!(received.is_empty());
-        Ok((head.keeps(), framing))
+        Ok((head.keeps(), rest))
     }
 
     #[test]
     fn a_head_says_what_follows_and_whether_the_connection_stays() {
-        use Framing::{Chunked, Length, Nothing, Switch, UntilClose};
+        use Receiving::{Body, Nothing, Switched};
+        let length = || Body(Incoming::Length(5));
+        let chunked = || Body(Incoming::Chunked(Chunks::default()));
         let cases = [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5", true, Length(5)),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5", true, Length(5)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5", true, length()),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5", true, length()),
             ("HTTP/1.1 200 OK\r\nContent-Length: 0", true, Nothing),
-            ("HTTP/1.1 200 OK", true, UntilClose),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 5", false, Length(5)),
+            ("HTTP/1.1 200 OK", true, Body(Incoming::UntilClose)),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 5", false, length()),
             ("HTTP/1.1 204 No Content", true, Nothing),
             ("HTTP/1.1 204 None\r\nContent-Length: 0", true, Nothing),
             ("HTTP/1.1 204 None\r\nContent-Length: 5", false, Nothing),
             ("HTTP/1.1 304 Same\r\nContent-Length: x", true, Nothing),
-            ("HTTP/1.1 101 Switching Protocols", true, Switch),
+            ("HTTP/1.1 101 Switching Protocols", true, Switched),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: , Chunked",
                 true,
-                Chunked,
+                chunked(),
             ),
         ];
-        for (head, keeps, framing) in cases {
+        for (head, keeps, rest) in cases {
             let head = format!("{head}\r\n\r\n");
-            assert_eq!(read(&head), Ok((keeps, framing)), "{head}");
+            assert_eq!(read(&head), Ok((keeps, rest)), "{head}");
         }
         let connection = [
             ("1.1", "Connection: Close", false),

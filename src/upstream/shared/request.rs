@@ -11,13 +11,14 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
+use crate::fields::members;
+
 /// What RFC 6455 §1.3 adds to a key before it is hashed.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The key of a WebSocket's handshake, where a request is one.
 pub(super) fn websocket_key(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get(UPGRADE)?.as_bytes();
-    let mut protocols = asked.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let mut protocols = members(headers.get(UPGRADE)?);
     let is_websocket = protocols.any(|name| name.eq_ignore_ascii_case(b"websocket"));
     is_websocket.then(|| headers.get(SEC_WEBSOCKET_KEY).cloned())?
 }

@@ -5,15 +5,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::http1::Http1Error;
 use super::*;
 
+/// A fresh connection, with the pool that it belongs to.
+async fn connected(server: &Server) -> (Rc<Upstreams<TestBody>>, Alone<TestBody>) {
+    let (upstreams, notes) = (Setup::default().start(), ConnectNotes::default());
+    let backend = server.backend();
+    let fresh = upstreams.acquire_alone(&backend, Want::Any, &notes, Instant::now());
+    let fresh = fresh.await.unwrap();
+    (upstreams, fresh)
+}
+
 #[test]
 fn on_a_closed_connection_nothing_is_sent() {
     run(async {
-        let (server, upstreams) = (Server::bind(), Setup::default().start());
-        let notes = ConnectNotes::default();
-        let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
-            .await
-            .unwrap();
+        let server = Server::bind();
+        let (_upstreams, mut upstream) = connected(&server).await;
         drop(server.accept());
         turn().await;
         upstream.send(&request(), None, TestBody::Empty);
@@ -27,12 +32,8 @@ fn on_a_closed_connection_nothing_is_sent() {
 #[test]
 fn an_early_response_leaves_no_reusable_connection() {
     run(async {
-        let (server, upstreams) = (Server::bind(), Setup::default().start());
-        let notes = ConnectNotes::default();
-        let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
-            .await
-            .unwrap();
+        let server = Server::bind();
+        let (_upstreams, mut upstream) = connected(&server).await;
         let mut served = server.accept();
         let early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
         let response = head(&mut upstream, TestBody::Stuck, || served.answer(early)).await;
@@ -46,12 +47,8 @@ fn an_early_response_leaves_no_reusable_connection() {
 #[test]
 fn a_half_read_response_leaves_no_reusable_connection() {
     run(async {
-        let (server, upstreams) = (Server::bind(), Setup::default().start());
-        let notes = ConnectNotes::default();
-        let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
-            .await
-            .unwrap();
+        let server = Server::bind();
+        let (_upstreams, mut upstream) = connected(&server).await;
         let mut served = server.accept();
         let half = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhi";
         head(&mut upstream, TestBody::Empty, || served.answer(half)).await;
@@ -105,12 +102,8 @@ fn after_a_101_the_bare_connection_is_handed_over_and_keeps_its_place() {
 #[test]
 fn a_connection_still_in_http_is_no_tunnel() {
     run(async {
-        let (server, upstreams) = (Server::bind(), Setup::default().start());
-        let notes = ConnectNotes::default();
-        let upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
-            .await
-            .unwrap();
+        let server = Server::bind();
+        let (_upstreams, upstream) = connected(&server).await;
         assert!(upstream.into_tunnel().is_none());
     });
 }
@@ -118,12 +111,8 @@ fn a_connection_still_in_http_is_no_tunnel() {
 #[test]
 fn a_request_that_is_not_out_yet_leaves_no_tunnel() {
     run(async {
-        let (server, upstreams) = (Server::bind(), Setup::default().start());
-        let notes = ConnectNotes::default();
-        let mut upstream = upstreams
-            .acquire_alone(&server.backend(), Want::Any, &notes, Instant::now())
-            .await
-            .unwrap();
+        let server = Server::bind();
+        let (_upstreams, mut upstream) = connected(&server).await;
         let mut served = server.accept();
         let switch = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
         let response = head(&mut upstream, TestBody::Stuck, || served.answer(switch)).await;

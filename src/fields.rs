@@ -1,8 +1,8 @@
-//! Fields that many requests have in common, written once for all of them.
+//! Header fields: the members of lists, and lines that many requests have in common. Pure.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Fields in the two forms that requests are sent in.
+/// Fields that many requests have in common, in the two forms that requests are sent in.
 #[derive(Debug)]
 pub(crate) struct Fields {
     fields: Vec<(HeaderName, HeaderValue)>,
@@ -28,17 +28,25 @@ impl Fields {
     }
 
     /// As lines of HTTP/1.
-    pub(super) fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }
 }
 
 /// Writes a field as a line of HTTP/1 (RFC 9112 §5).
-pub(super) fn append_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+pub(crate) fn append_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The members of a list (RFC 9110 §5.6.1): separated by commas, empty ones ignored.
+pub(crate) fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let members = value.as_bytes().split(|&byte| byte == b',');
+    members
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]
